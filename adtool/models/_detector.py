@@ -1,0 +1,122 @@
+"""The model contract: what every detector offers to training, scoring and the command line.
+
+A model file `adtool/models/<name>.py` exposes exactly two names: `Config`, a frozen dataclass derived from
+`DetectorConfig`, and `Model`, an `nn.Module` derived from `Detector`. Nothing registers them: `adtool.models.load(name)`
+imports the file of that name.
+
+`images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, ClassVar, NamedTuple, Self
+
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from adtool.errors import AdtoolError
+
+Batches = Iterable[Tensor]
+"""Good images as (N, 3, H, W) float batches; may be iterated several times, always in the same order."""
+
+Report = Callable[[str, int, int], None]
+"""Progress of a pass: (what, done, total)."""
+
+
+def silent(what: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+class Prediction(NamedTuple):
+    """What a model says of a batch; larger is more anomalous."""
+
+    maps: Tensor
+    """(N, 1, H, W) float32 anomaly maps at the model's input size."""
+    scores: Tensor
+    """(N,) float32 image scores."""
+
+
+@dataclass
+class Stage:
+    """One thing that is trained: its optimisers, how long, and its losses.
+
+    `losses(images)` is a generator which yields one loss per optimiser, in their order. Training steps the k-th
+    optimiser on the k-th loss before it asks for the next one, so a later loss sees the earlier steps.
+    """
+
+    name: str
+    losses: Callable[[Tensor], Iterator[Tensor]]
+    optimizers: Sequence[Optimizer]
+    epochs: int
+    batch_size: int
+    schedules: Sequence[LRScheduler] = field(default_factory=tuple)
+    """Stepped once per optimisation step."""
+    validate: Callable[[Tensor], Tensor] | None = None
+    """(N, 3, H, W) held-out good images -> scalar loss; without it early stopping watches the training loss."""
+    patience: int | None = None
+    """Epochs without an improvement of `min_delta` before training stops; None trains to the end."""
+    min_delta: float = 1e-4
+    max_steps: int | None = None
+    """A limit on optimisation steps, whatever `epochs` says."""
+
+
+@dataclass(frozen=True)
+class DetectorConfig:
+    """Switches that every model has. Sizes are pixels."""
+
+    PAPER: ClassVar[str] = ""
+    """One-line citation with link."""
+    PRESETS: ClassVar[dict[str, dict[str, Any]]] = {"default": {}}
+    """Preset name -> the fields in which it differs from the class defaults."""
+
+    height: int = 256
+    width: int = 256
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Input size (height, width) in pixels."""
+        return self.height, self.width
+
+    @classmethod
+    def preset(cls, name: str = "default") -> Self:
+        """The named preset; an unknown name is an AdtoolError that lists the known ones."""
+        if name not in cls.PRESETS:
+            known = ", ".join(sorted(cls.PRESETS))
+            raise AdtoolError(f"--preset {name}: not a preset of this model; known presets: {known}")
+        return cls(**cls.PRESETS[name])
+
+    def override(self, **values: Any) -> Self:
+        """A copy with some fields replaced; an unknown field is an AdtoolError that lists the known ones."""
+        known = [f.name for f in fields(self)]
+        for name in values:
+            if name not in known:
+                raise AdtoolError(f"--set {name}: not a field of this model; fields: {', '.join(known)}")
+        return replace(self, **values)
+
+
+class Detector(nn.Module):
+    """Base of every model. Subclasses take their `Config` as only constructor argument and hold it as `config`."""
+
+    config: DetectorConfig
+
+    @property
+    def backbones(self) -> dict[str, nn.Module]:
+        """Frozen feature extractors by attribute name, whose published weights training loads; {} when there are none."""
+        return {}
+
+    def stages(self) -> list[Stage]:
+        """What is trained by gradient, in order; empty for memory banks."""
+        return []
+
+    def prepare(self, batches: Batches, report: Report = silent) -> None:
+        """A pass over good images before the stages (statistics)."""
+
+    def finish(self, batches: Batches, report: Report = silent) -> None:
+        """A pass over good images after the stages (memory bank, score scale)."""
+
+    def predict(self, images: Tensor) -> Prediction:
+        """Anomaly maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""
+        raise NotImplementedError
