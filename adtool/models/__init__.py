@@ -18,7 +18,7 @@ def names() -> list[str]:
 
 @cache
 def load(name: str) -> ModuleType:
-    """The module of a model, with its `Config` and `Model`; an unknown name is an AdtoolError listing the known ones."""
+    """The module of a model, with its `Config` and `Model`; an unknown name is an AdtoolError with the known ones."""
     canonical = name.strip().lower().replace("_", "-")
     if canonical not in names():
         raise AdtoolError(f"--model {name}: no such model; known models: {', '.join(names())}")

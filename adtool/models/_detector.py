@@ -1,8 +1,8 @@
 """The model contract: what every detector offers to training, scoring and the command line.
 
 A model file `adtool/models/<name>.py` exposes exactly two names: `Config`, a frozen dataclass derived from
-`DetectorConfig`, and `Model`, an `nn.Module` derived from `Detector`. Nothing registers them: `adtool.models.load(name)`
-imports the file of that name.
+`DetectorConfig`, and `Model`, an `nn.Module` derived from `Detector`. Nothing registers them:
+`adtool.models.load(name)` imports the file of that name.
 
 `images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model.
 """
@@ -104,7 +104,7 @@ class Detector(nn.Module):
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
-        """Frozen feature extractors by attribute name, whose published weights training loads; {} when there are none."""
+        """Frozen feature extractors by attribute name, whose published weights training loads."""
         return {}
 
     def stages(self) -> list[Stage]:
@@ -118,5 +118,5 @@ class Detector(nn.Module):
         """A pass over good images after the stages (memory bank, score scale)."""
 
     def predict(self, images: Tensor) -> Prediction:
-        """Anomaly maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""
+        """Maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""
         raise NotImplementedError

@@ -1,0 +1,72 @@
+"""Backbone stages whose channels can be brought to zero mean and unit variance over the good images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from adtool.layers.backbones import Backbone
+
+
+class ChannelStatistics:
+    """Float64 sums of feature channels over every position of every batch added."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.sums: Tensor | None = None  # (2, C): of values, of squares
+
+    def add(self, features: Tensor) -> None:
+        """Take (N, C, H, W) features into account."""
+        wide = features.double()
+        sums = torch.stack([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))])
+        self.sums = sums if self.sums is None else self.sums + sums
+        self.count += features.numel() // features.shape[1]
+
+    def mean_std(self) -> tuple[Tensor, Tensor]:
+        """Mean (C,) and standard deviation (C,), float32; a channel that never varies has standard deviation 1."""
+        if self.sums is None:
+            raise ValueError("no features were added")
+        mean, square = self.sums / self.count
+        variance = (square - mean.square()).clamp_min(0)
+        still = variance <= 1e-12 * mean.square() + 1e-24
+        return mean.float(), torch.where(still, torch.ones_like(variance), variance.sqrt()).float()
+
+
+class StageFeatures(nn.Module):
+    """Images (N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor per stride: (backbone - mean) * scale by channel.
+
+    Means are 0 and scales 1 until `standardise` has seen good images.
+    """
+
+    def __init__(self, backbone: str, strides: Sequence[int]) -> None:
+        super().__init__()
+        self.backbone = Backbone(backbone, strides)
+        for index, channels in enumerate(self.backbone.channels):
+            self.register_buffer(f"mean{index}", torch.zeros(1, channels, 1, 1))
+            self.register_buffer(f"scale{index}", torch.ones(1, channels, 1, 1))
+
+    @property
+    def channels(self) -> list[int]:
+        """Channels of each stage."""
+        return self.backbone.channels
+
+    def standardise(self, batches: Iterable[Tensor], *, balance: bool = False) -> None:
+        """Measure means and deviations over good images; `balance` lets every stage weigh the same, whatever its C."""
+        statistics = [ChannelStatistics() for _ in self.channels]
+        with torch.inference_mode():
+            for images in batches:
+                for one, features in zip(statistics, self.backbone(images), strict=True):
+                    one.add(features)
+        for index, one in enumerate(statistics):
+            mean, std = one.mean_std()
+            weight = mean.numel() ** -0.5 if balance else 1.0
+            self.get_buffer(f"mean{index}").copy_(mean.view(1, -1, 1, 1))
+            self.get_buffer(f"scale{index}").copy_((weight / std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        return [
+            (features - self.get_buffer(f"mean{index}")) * self.get_buffer(f"scale{index}")
+            for index, features in enumerate(self.backbone(images))
+        ]

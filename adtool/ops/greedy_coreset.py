@@ -1,0 +1,130 @@
+"""k-centre greedy selection of patches that cover all others: the coreset of patchcore (Roth et al. 2022, Algorithm 1).
+
+Start at a seeded row of patches (P, D); then, until there are n, pick the row farthest from the rows picked so far. Each
+row's squared distance to the nearest pick is kept and updated, so a pick costs one pass over the patches. The native
+kernel makes the same picks lazily: a distance only shrinks as picks are added, so a row that is nearer to the picks it
+has been compared with than some other row is to all of them can wait.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adtool.ops import _native  # noqa: F401
+
+BLOCK = 1 << 16
+"""Elements of the patches that the reference handles at a time."""
+BETWEEN_REPORTS = 0.5
+"""Seconds."""
+NO_GRADIENT = "a selection: the patches are frozen features"
+
+torch.library.define(
+    "adtool::greedy_coreset",
+    "(Tensor patches, Tensor picked, Tensor(a!) distance, Tensor(b!) seen, int count) -> Tensor",
+)
+
+
+def reference(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
+    """`count` more picks after `picked` (t,), t >= 1: all of them, (t + count,).
+
+    `distance` (P,) is each row's squared distance to the nearest of the first `seen` (P,) picks, -1 for a pick so that
+    none is picked twice; both are updated. Before anything is known they are infinity and 0.
+    """
+    picks = torch.cat([picked, picked.new_empty(count)])
+    known = picked.shape[0]
+    distance[picked] = -1
+    step = max(1, BLOCK // max(1, patches.shape[1]))
+    for position in range(int(seen.min()), known + count - 1):
+        pick = patches[picks[position]].double()
+        for start in range(0, patches.shape[0], step):
+            here = (patches[start : start + step].double() - pick).square_().sum(1).to(distance.dtype)
+            kept = distance[start : start + step]
+            kept.copy_(torch.where(here < kept, here, kept))
+        if position + 1 >= known:
+            picks[position + 1] = distance.argmax()
+            distance[picks[position + 1]] = -1
+        seen.fill_(position + 1)
+    return picks
+
+
+torch.library.impl("adtool::greedy_coreset", "default", reference)
+
+
+def _shape(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
+    return picked.new_empty(picked.shape[0] + count)
+
+
+torch.library.register_fake("adtool::greedy_coreset", _shape)
+
+
+def _start(patches: Tensor, row: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One pick, and nothing known of the patches: picked, distance, seen."""
+    dtype = torch.promote_types(patches.dtype, torch.float32)
+    return (
+        torch.tensor([row], device=patches.device),
+        patches.new_full((patches.shape[0],), math.inf, dtype=dtype),
+        patches.new_zeros(patches.shape[0], dtype=torch.int32),
+    )
+
+
+def _project(patches: Tensor, dimension: int, generator: torch.Generator) -> Tensor:
+    """Johnson-Lindenstrauss: (P, D) -> (P, dimension) float32, by a Gaussian matrix that keeps distances on average."""
+    matrix = torch.randn(patches.shape[1], dimension, generator=generator, dtype=torch.float64) / math.sqrt(dimension)
+    matrix = matrix.to(patches.device)
+    projected = patches.new_empty(patches.shape[0], dimension, dtype=torch.float32)
+    step = max(1, BLOCK // patches.shape[1])
+    for start in range(0, patches.shape[0], step):
+        # products in float64: how threads share the work does not show in the rounded result
+        projected[start : start + step] = patches[start : start + step].double() @ matrix
+    return projected
+
+
+def greedy_coreset(
+    patches: Tensor,
+    n: int,
+    seed: int,
+    projection: int | None = None,
+    report: Callable[[str, int, int], None] | None = None,
+) -> Tensor:
+    """Indices (n,) of n distinct rows of patches (P, D), in the order they are picked; ties go to the lower index.
+
+    `projection` is the dimension of a seeded random projection applied first; D or more leaves the patches as they are.
+    `report("coreset", done, n)` is called about twice a second; an exception from it ends the selection. The number of
+    threads does not change a pick. A ValueError names what does not fit.
+    """
+    if patches.dim() != 2 or not patches.is_floating_point():
+        raise ValueError(f"patches: expected (P, D) floating point, got {tuple(patches.shape)} {patches.dtype}")
+    if not 0 <= n <= patches.shape[0]:
+        raise ValueError(f"n: expected 0 to {patches.shape[0]}, the rows of patches, got {n}")
+    if projection is not None and projection < 1:
+        raise ValueError(f"projection: expected at least 1, got {projection}")
+    if n == 0:
+        return torch.empty(0, dtype=torch.int64, device=patches.device)
+    generator = torch.Generator().manual_seed(seed)
+    row = int(torch.randint(patches.shape[0], (), generator=generator))
+    if projection is not None and projection < patches.shape[1]:
+        patches = _project(patches, projection, generator)
+    picked, distance, seen = _start(patches, row)
+    run = 1
+    while picked.shape[0] < n:
+        started = time.perf_counter()
+        count = min(run, n - picked.shape[0])
+        picked = torch.ops.adtool.greedy_coreset(patches, picked, distance, seen, count)
+        run = max(1, round(count * min(BETWEEN_REPORTS / (time.perf_counter() - started), 4)))
+        if report is not None:
+            report("coreset", picked.shape[0], n)
+    return picked
+
+
+def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
+    """Example arguments: `small` for tests, `paper` for benchmarks."""
+    sizes = {"small": [(50, 13, 20), (3, 40, 2)], "paper": [(100_000, 128, 999)]}[size]
+    generator = torch.Generator().manual_seed(0)
+    patches = [torch.randn(p, d, generator=generator).to(device, dtype) for p, d, _ in sizes]
+    return [(x, *_start(x, 1), count) for x, (_, _, count) in zip(patches, sizes, strict=True)]

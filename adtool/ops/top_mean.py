@@ -1,0 +1,61 @@
+"""Mean of the n largest pixels of each map: the image score of slsg.
+
+    score = 1/n sum of the n largest elements of an image's map
+
+Maps are (N, C, H, W), scores (N,). The gradient is 1/n at those pixels, at the first ones where several are equal.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adtool.ops import _native  # noqa: F401
+
+torch.library.define("adtool::top_mean", "(Tensor maps, int n) -> Tensor")
+
+
+def reference(maps: Tensor, n: int) -> Tensor:
+    """The formula above, summed in float64."""
+    scores = maps.flatten(1).topk(n).values.double().mean(1)
+    return scores.to(torch.promote_types(maps.dtype, torch.float32))
+
+
+def _shape(maps: Tensor, n: int) -> Tensor:
+    return maps.new_empty(maps.shape[0], dtype=torch.promote_types(maps.dtype, torch.float32))
+
+
+def _save(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
+    maps, ctx.n = inputs
+    ctx.save_for_backward(maps)
+
+
+def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+    (maps,) = ctx.saved_tensors
+    largest = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices[:, : ctx.n]
+    share = (grad / ctx.n).to(maps.dtype)[:, None].expand(largest.shape)
+    return torch.zeros_like(maps).flatten(1).scatter(1, largest, share).view(maps.shape), None
+
+
+torch.library.impl("adtool::top_mean", "default", reference)
+torch.library.register_fake("adtool::top_mean", _shape)
+torch.library.register_autograd("adtool::top_mean", _gradient, setup_context=_save)
+
+
+def top_mean(maps: Tensor, n: int) -> Tensor:
+    """Mean of the `n` largest elements of each of (N, C, H, W) maps: (N,) float32, or float64 for float64 maps."""
+    if maps.dim() != 4 or not maps.is_floating_point():
+        raise ValueError(f"maps: expected floating-point (N, C, H, W), got {maps.dtype} {tuple(maps.shape)}")
+    if not 1 <= n <= maps.shape[1] * maps.shape[2] * maps.shape[3]:
+        raise ValueError(f"n: expected 1 to the number of pixels of a map {tuple(maps.shape)}, got {n}")
+    scores: Tensor = torch.ops.adtool.top_mean(maps, n)
+    return scores
+
+
+def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
+    """Arguments of the operator: `small` ones for tests, `paper` ones (8 maps of 256 px) for benchmarks."""
+    cases = {"small": [((2, 1, 9, 7), 5), ((3, 2, 1, 1), 1)], "paper": [((8, 1, 256, 256), 100)]}[size]
+    generator = torch.Generator().manual_seed(0)
+    return [(torch.rand(shape, generator=generator).to(device, dtype), n) for shape, n in cases]

@@ -1,0 +1,304 @@
+"""The only training loop: a model's stages, their losses stepped as they are yielded, early stopping, and resuming.
+
+Every random number a step draws follows from (seed, stage, step), and the order of images from (seed, epoch), so a
+resumed training draws the same ones as an uninterrupted one and ends with the same weights on the same machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.amp import GradScaler
+
+from adtool.errors import AdtoolError
+from adtool.interrupt import Interrupt, deferred
+from adtool.models._detector import Detector, Report, Stage, silent
+from adtool.resume import Position, load_state, save_state
+
+if TYPE_CHECKING:
+    from adtool.data.batches import ImageBatches
+
+SAVE_SECONDS = 60.0
+"""How much work a crash may cost."""
+
+
+def ignore(event: Mapping[str, Any]) -> None:
+    """Log nothing."""
+
+
+@dataclass
+class _Training:
+    """What the functions of this file hand each other."""
+
+    model: Detector
+    stages: list[Stage]
+    images: ImageBatches
+    validation: ImageBatches | None
+    seed: int
+    device: torch.device
+    precision: torch.dtype
+    scaler: GradScaler
+    log: Callable[[Mapping[str, Any]], None]
+    report: Report
+    checkpoint: Path | None
+    save_seconds: float
+    identity: Mapping[str, Any]
+    position: Position = field(default_factory=Position)
+    best: dict[str, Tensor] | None = None
+    saved_at: float = field(default_factory=time.monotonic)
+    interrupt: Interrupt = field(default_factory=Interrupt)
+
+    @property
+    def stage(self) -> Stage:
+        return self.stages[self.position.stage]
+
+
+def train(
+    model: Detector,
+    images: ImageBatches,
+    *,
+    seed: int = 0,
+    validation: ImageBatches | None = None,
+    device: torch.device | str = "cpu",
+    precision: torch.dtype | None = None,
+    log: Callable[[Mapping[str, Any]], None] = ignore,
+    report: Report = silent,
+    checkpoint: Path | None = None,
+    save_seconds: float = SAVE_SECONDS,
+    identity: Mapping[str, Any] | None = None,
+    resume: bool = False,
+) -> None:
+    """Train the stages of `model` in order and leave it with its best weights, in eval mode on `device`.
+
+    `validation` are held-out good images for stages that watch a validation loss. `checkpoint` is the file that keeps
+    the state every `save_seconds` seconds, at the end of a stage and on Ctrl-C; with `resume` training goes on from it,
+    where `identity` (data, configuration, seed) must be what the state was saved with. `precision` is float32, bfloat16
+    or float16; None is what `best_precision` says. Seeds torch's global generator.
+
+    Raises AdtoolError when a loss is not finite or a state belongs to another training; KeyboardInterrupt after saving.
+    """
+    device = torch.device(device)
+    precision = precision or best_precision(device)
+    model.to(device)
+    training = _Training(
+        model=model,
+        stages=model.stages(),
+        images=images,
+        validation=validation,
+        seed=seed,
+        device=device,
+        precision=precision,
+        scaler=GradScaler(device.type, enabled=precision == torch.float16),
+        log=log,
+        report=report,
+        checkpoint=checkpoint,
+        save_seconds=save_seconds,
+        identity=identity or {},
+    )
+    if resume:
+        _resume(training)
+    with _reproducible(), deferred() as training.interrupt:  # a step is finished before the state is saved
+        model.to(memory_format=_memory_format(device))  # type: ignore[call-overload]
+        while training.position.stage < len(training.stages):
+            _train_stage(training)
+    model.eval()
+
+
+def best_precision(device: torch.device) -> torch.dtype:
+    """What a device trains fastest in without harm: bfloat16 or float16 on CUDA, float32 elsewhere."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def _save(training: _Training) -> None:
+    """Write the state, where one is kept, and stop here if a person asked for it."""
+    if training.checkpoint is not None:
+        model, stages, scaler = training.model, training.stages, training.scaler
+        save_state(training.checkpoint, model, stages, scaler, training.position, training.best, training.identity)
+    training.saved_at = time.monotonic()
+    if training.interrupt.requested:
+        raise KeyboardInterrupt
+
+
+def _resume(training: _Training) -> None:
+    """Take up the saved state; where there is none, training was stopped before its first and starts anew."""
+    path = training.checkpoint
+    if path is not None and path.exists():
+        state = load_state(path, training.model, training.stages, training.scaler, training.identity)
+        training.position, training.best = state
+    training.log({"event": "resume", "stage": training.position.stage, "step": training.position.step})
+
+
+def _train_stage(training: _Training) -> None:
+    """Run a stage to its end, its limit or its early stop, restore its best weights, and move on to the next."""
+    stage, position = training.stage, training.position
+    training.log({"event": "stage", "stage": stage.name, "step": position.step, "steps": _total_steps(training)})
+    reason = "done"
+    while position.epoch < stage.epochs and (position.epoch_step or not _at_limit(training)):
+        _train_epoch(training)
+        if stage.patience is not None and position.waited >= stage.patience:
+            reason = f"no better for {position.waited} epochs"
+            break
+    training.report(f"training {stage.name}", position.step, position.step)
+    if training.best is not None:
+        training.model.load_state_dict(training.best)
+    training.log({"event": "end", "stage": stage.name, "step": position.step, "why": reason, "best": position.best})
+    training.position, training.best = Position(stage=position.stage + 1), None
+    _save(training)
+
+
+def _train_epoch(training: _Training) -> None:
+    """The rest of an epoch, its validation, and a line in the log."""
+    stage, position = training.stage, training.position
+    start, first_step = time.monotonic(), position.step
+    training.model.train()
+    _train_batches(training)
+    seconds = time.monotonic() - start
+    losses = [total / position.epoch_step for total in position.loss_sums]
+    validation = _validate(training)
+    position.epoch, position.epoch_step, position.loss_sums = position.epoch + 1, 0, []
+    _watch(training, losses, validation)
+    images = (position.step - first_step) * min(stage.batch_size, len(training.images))
+    training.log(
+        {
+            "event": "epoch",
+            "stage": stage.name,
+            "epoch": position.epoch,
+            "step": position.step,
+            "losses": losses,
+            "validation": validation,
+            "learning_rates": [group["lr"] for optimizer in stage.optimizers for group in optimizer.param_groups],
+            "seconds": seconds,
+            "images_per_second": images / seconds if seconds else None,
+        }
+    )
+
+
+def _train_batches(training: _Training) -> None:
+    """The steps of an epoch that are still to do, with the state saved every so often."""
+    stage, position = training.stage, training.position
+    batches = training.images.shuffled(training.seed, position.epoch, stage.batch_size)
+    for batch in islice(batches, position.epoch_step, None):
+        if _at_limit(training):
+            break
+        training.report(f"training {stage.name}", position.step, _total_steps(training))
+        _train_step(training, batch)
+        if training.interrupt.requested or time.monotonic() - training.saved_at >= training.save_seconds:
+            _save(training)
+    if position.epoch_step == 0:
+        raise AdtoolError(f"training {stage.name}: there are no images to train on; add pictures of good parts")
+
+
+def _train_step(training: _Training, images: Tensor) -> None:
+    """One batch: step each optimiser on its loss before the stage computes the next loss."""
+    stage, position = training.stage, training.position
+    torch.manual_seed(_derived(training.seed, stage.name, position.step))
+    losses = stage.losses(_placed(training, images))
+    values: list[float] = []
+    for optimizer in stage.optimizers:
+        with _autocast(training):
+            loss = next(losses, None)
+        if loss is None:
+            raise AdtoolError(_miscounted(stage, len(values)))
+        values.append(_finite(loss, stage, f"step {position.step + 1}"))
+        optimizer.zero_grad()
+        training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+        training.scaler.step(optimizer)
+    if next(losses, None) is not None:
+        raise AdtoolError(_miscounted(stage, len(values) + 1))
+    training.scaler.update()
+    for schedule in stage.schedules:
+        schedule.step()
+    position.loss_sums = [a + b for a, b in zip(position.loss_sums or [0.0] * len(values), values, strict=True)]
+    position.step += 1
+    position.epoch_step += 1
+
+
+def _validate(training: _Training) -> float | None:
+    """The stage's loss over the held-out images, always with the same random numbers; None when it has none."""
+    stage = training.stage
+    if stage.validate is None or training.validation is None:
+        return None
+    torch.manual_seed(_derived(training.seed, stage.name, -1))
+    training.model.eval()
+    total = 0.0
+    with torch.no_grad(), _autocast(training):
+        for batch in training.validation:
+            loss = stage.validate(_placed(training, batch))
+            total += len(batch) * _finite(loss, stage, f"validation after step {training.position.step}")
+    return total / len(training.validation)
+
+
+def _watch(training: _Training, losses: list[float], validation: float | None) -> None:
+    """Keep the weights with the lowest validation loss or, for a stage with patience alone, training loss."""
+    position, stage = training.position, training.stage
+    if validation is None and stage.patience is None:
+        return
+    loss = sum(losses) if validation is None else validation
+    if position.best is None or loss < position.best - stage.min_delta:
+        position.best, position.waited = loss, 0
+        training.best = {name: tensor.detach().clone() for name, tensor in training.model.state_dict().items()}
+    else:
+        position.waited += 1
+
+
+def _total_steps(training: _Training) -> int:
+    stage = training.stage
+    steps = stage.epochs * max(1, len(training.images) // stage.batch_size)
+    return steps if stage.max_steps is None else min(steps, stage.max_steps)
+
+
+def _at_limit(training: _Training) -> bool:
+    limit = training.stage.max_steps
+    return limit is not None and training.position.step >= limit
+
+
+def _finite(loss: Tensor, stage: Stage, where: str) -> float:
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise AdtoolError(
+            f"training {stage.name}: the loss became {value} at {where}; train with a lower learning rate (--set), or "
+            "look for images that are not pictures of good parts (`adtool data check`)"
+        )
+    return value
+
+
+def _miscounted(stage: Stage, losses: int) -> str:
+    return f"training {stage.name}: the model yielded {losses} losses for {len(stage.optimizers)} optimisers"
+
+
+def _placed(training: _Training, images: Tensor) -> Tensor:
+    return images.to(training.device, non_blocking=True, memory_format=_memory_format(training.device))
+
+
+def _memory_format(device: torch.device) -> torch.memory_format:
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def _autocast(training: _Training) -> torch.autocast:
+    enabled = training.precision != torch.float32
+    return torch.autocast(training.device.type, dtype=training.precision if enabled else None, enabled=enabled)
+
+
+def _derived(seed: int, stage: str, step: int) -> int:
+    """A seed for one step that no other step, stage or seed shares."""
+    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Let cuDNN choose its algorithms by rule and not by timing; CPU kernels are deterministic as they are."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield

@@ -1,0 +1,187 @@
+// SimAM one plane at a time or, where channels lie innermost, a few vectors of channels at a time.
+// The formulas and their names are those of adtool/ops/simam.py. A statistic is one number of type T in a plane and a
+// vector of them across channels; the arithmetic is written once for both.
+#include "planes.h"
+#include "vector.h"
+
+namespace adtool::ADTOOL_BODY {
+namespace {
+
+template <class Stat>
+struct Energy {  // of one plane
+  Stat mean, variance, k;
+};
+
+template <class T, class Stat>
+ADTOOL_INLINE Energy<Stat> energy(Stat mean, Stat sum_of_squares, int64_t pixels, double lambda) {
+  const Stat variance = sum_of_squares / T(pixels > 1 ? pixels - 1 : 1);
+  return {mean, variance, T(1) / (T(4) * (variance + T(lambda)))};
+}
+
+template <class T, class Stat>
+ADTOOL_INLINE Vec<T> gate(Vec<T> d, Stat k) {
+  return T(1) / (T(1) + exp_of_negative<T>(T(-0.5) - d * d * k));
+}
+
+template <class V>
+struct Moments {  // sums of q d and q d^2
+  V qd, qdd;
+};
+template <class V>
+ADTOOL_INLINE void operator+=(Moments<V>& sum, Moments<V> term) {
+  sum.qd += term.qd;
+  sum.qdd += term.qdd;
+}
+
+template <class T, class Stat>
+ADTOOL_INLINE Moments<Vec<T>> moments(Vec<T> grad, Vec<T> x, Energy<Stat> e) {
+  const Vec<T> d = x - e.mean, s = gate<T>(d, e.k), qd = grad * x * s * (T(1) - s) * d;
+  return {qd, qd * d};
+}
+
+template <class T, class Stat>
+ADTOOL_INLINE Vec<T> input_grad(Vec<T> grad, Vec<T> x, Energy<Stat> e, Moments<Stat> sum, int64_t pixels) {
+  const Vec<T> d = x - e.mean, s = gate<T>(d, e.k), qd = grad * x * s * (T(1) - s) * d;
+  const Stat variance_term = T(8) * e.k * e.k / T(pixels > 1 ? pixels - 1 : 1) * sum.qdd;
+  return grad * s + T(2) * e.k * (qd - sum.qd / T(pixels)) - variance_term * d;
+}
+
+// ---- contiguous: a plane of `pixels` neighbouring elements ----
+
+template <class S>
+struct Plane {
+  using T = Compute<S>;
+  static constexpr int L = LANES<T>;
+  const S* x;
+  int64_t pixels;
+
+  ADTOOL_INLINE Energy<T> statistics(double lambda) const {
+    const S* from = x;
+    const T mean =
+        sum_lanes<T>(sum_over<Vec<T>, L>(pixels, [=](int64_t i, int64_t n) { return load(from + i, n); })) / T(pixels);
+    const Vec<T> squares = sum_over<Vec<T>, L>(pixels, [=](int64_t i, int64_t n) {
+      const Vec<T> d = load(from + i, n) - mean;
+      return first_lanes<T>(d * d, n);
+    });
+    return energy<T>(mean, sum_lanes<T>(squares), pixels, lambda);
+  }
+
+  void forward(S* y, double lambda) const {
+    const Energy<T> e = statistics(lambda);
+    for (int64_t i = 0; i < pixels; i += L) {
+      const int64_t n = pixels - i < L ? pixels - i : L;
+      const Vec<T> value = load(x + i, n);
+      store(y + i, value * gate<T>(value - e.mean, e.k), n);
+    }
+  }
+
+  void backward(const S* grad, S* dx, double lambda) const {
+    const Energy<T> e = statistics(lambda);
+    const S* from = x;
+    const auto lanes = sum_over<Moments<Vec<T>>, L>(
+        pixels, [=](int64_t i, int64_t n) { return moments<T>(load(grad + i, n), load(from + i, n), e); });
+    const Moments<T> sum = {sum_lanes<T>(lanes.qd), sum_lanes<T>(lanes.qdd)};
+    for (int64_t i = 0; i < pixels; i += L) {
+      const int64_t n = pixels - i < L ? pixels - i : L;
+      store(dx + i, input_grad<T>(load(grad + i, n), load(x + i, n), e, sum, pixels), n);
+    }
+  }
+};
+
+// ---- channels last: U vectors of channels, the pixels `channels` elements apart ----
+
+template <class S, int U>
+struct Columns {
+  using T = Compute<S>;
+  static constexpr int L = LANES<T>;
+  const S* x;
+  int64_t pixels, channels;
+  int64_t last;  // lanes used when U is 1
+
+  ADTOOL_INLINE int64_t width() const { return U == 1 ? last : L; }
+  ADTOOL_INLINE Vec<T> at(const S* from, int64_t p, int u) const { return load(from + p * channels + u * L, width()); }
+
+  ADTOOL_INLINE void statistics(double lambda, Energy<Vec<T>> (&e)[U]) const {
+    Vec<T> sum[U];
+    sum_rows<Vec<T>, U>(pixels, sum, [=, this](int64_t p, int u) { return at(x, p, u); });
+    for (int u = 0; u < U; ++u) e[u].mean = sum[u] / T(pixels);
+    sum_rows<Vec<T>, U>(pixels, sum, [&](int64_t p, int u) {
+      const Vec<T> d = at(x, p, u) - e[u].mean;
+      return d * d;
+    });
+    for (int u = 0; u < U; ++u) e[u] = energy<T>(e[u].mean, sum[u], pixels, lambda);
+  }
+
+  void forward(S* y, double lambda) const {
+    Energy<Vec<T>> e[U];
+    statistics(lambda, e);
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int u = 0; u < U; ++u) {
+        const Vec<T> value = at(x, p, u);
+        store(y + p * channels + u * L, value * gate<T>(value - e[u].mean, e[u].k), width());
+      }
+    }
+  }
+
+  void backward(const S* grad, S* dx, double lambda) const {
+    Energy<Vec<T>> e[U];
+    statistics(lambda, e);
+    Moments<Vec<T>> sum[U];
+    sum_rows<Moments<Vec<T>>, U>(pixels, sum,
+                                 [&](int64_t p, int u) { return moments<T>(at(grad, p, u), at(x, p, u), e[u]); });
+    for (int64_t p = 0; p < pixels; ++p) {
+      for (int u = 0; u < U; ++u) {
+        const Vec<T> value = input_grad<T>(at(grad, p, u), at(x, p, u), e[u], sum[u], pixels);
+        store(dx + p * channels + u * L, value, width());
+      }
+    }
+  }
+};
+
+// Calls `function(columns, offset)` for the channels of one block, four vectors at a time, then one, then the rest.
+template <class S, class Function>
+ADTOOL_INLINE void for_columns(const S* x, Planes planes, int64_t item, const Function& function) {
+  constexpr int64_t L = LANES<Compute<S>>;
+  const int64_t image = item / planes.blocks() * planes.pixels * planes.channels;
+  int64_t c = item % planes.blocks() * CHANNEL_BLOCK;
+  const int64_t end = c + CHANNEL_BLOCK < planes.channels ? c + CHANNEL_BLOCK : planes.channels;
+  for (; c + 4 * L <= end; c += 4 * L) {
+    function(Columns<S, 4>{x + image + c, planes.pixels, planes.channels, L}, image + c);
+  }
+  for (; c < end; c += L) {
+    function(Columns<S, 1>{x + image + c, planes.pixels, planes.channels, end - c < L ? end - c : L}, image + c);
+  }
+}
+
+template <class S, class Function>
+ADTOOL_INLINE void for_items(const S* x, Planes planes, int64_t begin, int64_t end, const Function& function) {
+  for (int64_t item = begin; item < end; ++item) {
+    if (planes.channels_last) {
+      for_columns(x, planes, item, function);
+    } else {
+      function(Plane<S>{x + item * planes.pixels, planes.pixels}, item * planes.pixels);
+    }
+  }
+}
+
+}  // namespace
+
+void simam_forward(Element element, const void* x, void* y, Planes planes, double lambda, int64_t begin, int64_t end) {
+  with_storage(element, [=](auto storage) {
+    using S = decltype(storage);
+    for_items(static_cast<const S*>(x), planes, begin, end,
+              [=](auto part, int64_t offset) { part.forward(static_cast<S*>(y) + offset, lambda); });
+  });
+}
+
+void simam_backward(Element element, const void* grad, const void* x, void* dx, Planes planes, double lambda,
+                    int64_t begin, int64_t end) {
+  with_storage(element, [=](auto storage) {
+    using S = decltype(storage);
+    for_items(static_cast<const S*>(x), planes, begin, end, [=](auto part, int64_t offset) {
+      part.backward(static_cast<const S*>(grad) + offset, static_cast<S*>(dx) + offset, lambda);
+    });
+  });
+}
+
+}  // namespace adtool::ADTOOL_BODY

@@ -1,0 +1,57 @@
+// The scan of top_mean: elements above a threshold are collected, the rest is passed over 4 vectors at a time.
+#include "vector.h"
+
+namespace adtool::ADTOOL_BODY {
+namespace {
+
+template <class Mask>
+ADTOOL_INLINE bool any(Mask mask) {
+  uint64_t words[sizeof(Mask) / 8], found = 0;
+  __builtin_memcpy(words, &mask, sizeof(mask));
+  for (uint64_t word : words) found |= word;
+  return found != 0;
+}
+
+// Appends those of `n` elements that are above the limit, or not a number, to the pool in their order.
+template <class S, class T>
+ADTOOL_INLINE int64_t append(const S* x, int64_t n, T limit, double* pool, int64_t size) {
+  for (int64_t i = 0; i < n; i += LANES<T>) {
+    const int64_t lanes = n - i < LANES<T> ? n - i : LANES<T>;
+    T value[LANES<T>];
+    store(value, load(x + i, lanes));
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      pool[size] = value[lane];
+      size += !(value[lane] <= limit);
+    }
+  }
+  return size;
+}
+
+}  // namespace
+
+// Scans x[begin, end) until the pool may not have room for one more step; returns where it stopped.
+int64_t collect_above(Element element, const void* data, int64_t begin, int64_t end, double threshold, double* pool,
+                      int64_t* size, int64_t capacity) {
+  int64_t i = begin;
+  with_storage(element, [&](auto storage) {
+    using S = decltype(storage);
+    using T = Compute<S>;
+    constexpr int64_t STEP = 4 * LANES<T>;
+    const S* const x = static_cast<const S*>(data);
+    const T limit = static_cast<T>(threshold);  // exact: it was an element, or infinite
+    int64_t found = *size;
+    for (; i < end && found + STEP <= capacity; i += STEP) {
+      if (i + STEP > end) {
+        found = append(x + i, end - i, limit, pool, found);
+        continue;
+      }
+      IntVec<T> below = load(x + i) <= limit;
+      for (int u = 1; u < 4; ++u) below &= load(x + i + u * LANES<T>) <= limit;
+      if (any(~below)) found = append(x + i, STEP, limit, pool, found);
+    }
+    *size = found;
+  });
+  return i < end ? i : end;
+}
+
+}  // namespace adtool::ADTOOL_BODY

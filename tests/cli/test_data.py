@@ -1,0 +1,74 @@
+"""`adtool data`: what is found, what is wrong, and a made set that is whole or not there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+from adtool.data import sample_set
+
+Run = Callable[..., Result]
+FEW = ("--size", 64, "--train", 3, "--good", 2, "--per-defect", 1)
+
+
+@pytest.fixture
+def made(adtool: Run, tmp_path: Path) -> Path:
+    result = adtool("data", "make", "texture", tmp_path / "made", *FEW)
+    assert (result.exit_code, result.stdout) == (0, f"{tmp_path / 'made'}\n")
+    return tmp_path / "made"
+
+
+def test_made_set_passes_the_check(adtool: Run, made: Path) -> None:
+    result = adtool("data", "check", made)
+    assert result.exit_code == 0, result.stdout
+    assert "layout mvtec, category made" in result.stdout
+    assert "train good 3" in " ".join(result.stdout.split())
+    assert "every file can be used" in result.stdout
+
+
+def test_check_as_json_has_the_fields_of_the_report(adtool: Run, made: Path) -> None:
+    found = json.loads(adtool("data", "check", made, "--json", "--quiet").stdout)
+    assert found["counts"]["train"] == {"good": 3}
+    assert found["unreadable"] == [] and found["sizes"] == {"64 x 64": sum(map(sum_of, found["counts"].values()))}
+
+
+def sum_of(counts: dict[str, int]) -> int:
+    return sum(counts.values())
+
+
+def test_unreadable_image_is_named_and_status_is_3(adtool: Run, made: Path) -> None:
+    (made / "train" / "good" / "001.png").write_bytes(b"")
+    result = adtool("data", "check", made)
+    assert result.exit_code == 3
+    assert f"cannot be read: {made / 'train' / 'good' / '001.png'}: is empty" in result.stdout
+    assert "every file can be used" not in result.stdout
+
+
+def test_test_image_seen_in_training_is_named(adtool: Run, made: Path) -> None:
+    (made / "test" / "good" / "000.png").write_bytes((made / "train" / "good" / "002.png").read_bytes())
+    result = adtool("data", "check", made)
+    assert result.exit_code == 0
+    assert "also in training" in result.stdout and "002.png" in result.stdout
+
+
+def test_folder_that_is_not_there_is_wrong_usage(adtool: Run, tmp_path: Path) -> None:
+    assert adtool("data", "check", tmp_path / "gone").exit_code == 2
+
+
+def test_folder_that_is_not_empty_is_left_alone(adtool: Run, made: Path) -> None:
+    result = adtool("data", "make", "object", made)
+    assert result.exit_code == 1 and "is not empty" in result.stderr
+
+
+def test_interrupted_making_leaves_nothing(adtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sample_set, "_write_masks", stop)
+    result = adtool("data", "make", "texture", tmp_path / "made", *FEW)
+    assert result.exit_code == 1 and "interrupted" in result.stderr
+    assert list(tmp_path.iterdir()) == []

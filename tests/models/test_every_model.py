@@ -1,0 +1,129 @@
+"""What holds for every model: found by file, trained on a made set at a tiny size, saved, loaded, scored."""
+
+import dataclasses
+import inspect
+
+import pytest
+import torch
+
+from adtool import models
+from adtool.errors import AdtoolError
+from adtool.models._detector import Detector, DetectorConfig
+
+TINY = {
+    "masked-rd": {"height": 64, "width": 64, "decoder_channels": (16, 16, 32), "depths": (1, 1, 1), "oce_depth": 1},
+    "patchcore": {"height": 64, "width": 64, "coreset": 0.1},
+    "padim": {"height": 64, "width": 64, "channels": 20},
+}
+
+
+def tiny(name: str) -> Detector:
+    """A model of the default preset, shrunk, with random weights from a fixed seed."""
+    torch.manual_seed(0)
+    module = models.load(name)
+    return module.Model(module.Config.preset("default").override(**TINY[name]))
+
+
+def learn(model: Detector, images: torch.Tensor) -> Detector:
+    """One step of every stage between prepare and finish."""
+    batches = list(images.split(4))
+    model.prepare(batches)
+    model.train()
+    for stage in model.stages():
+        for optimizer, loss in zip(stage.optimizers, stage.losses(batches[0]), strict=True):
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    model.finish(batches)
+    return model.eval()
+
+
+@pytest.fixture(scope="module")
+def images() -> torch.Tensor:
+    return torch.rand(10, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module", params=models.names())
+def learned(request, images) -> Detector:
+    return learn(tiny(request.param), images)
+
+
+def test_every_model_has_a_tiny_form_here():
+    assert set(TINY) == set(models.names())
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_the_file_exposes_a_config_and_a_model(name):
+    module = models.load(name)
+    assert issubclass(module.Config, DetectorConfig) and issubclass(module.Model, Detector)
+    assert module.Config.PAPER and module.__doc__ and "http" in module.__doc__
+    assert {"paper", "default", "small"} <= set(module.Config.PRESETS)
+    for preset in module.Config.PRESETS:
+        with torch.device("meta"):
+            module.Model(module.Config.preset(preset))
+    assert list(inspect.signature(module.Model).parameters) == ["config"]
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_unknown_presets_and_fields_are_refused_with_the_known_ones(name):
+    config = models.load(name).Config
+    with pytest.raises(AdtoolError, match="--preset huge.*default"):
+        config.preset("huge")
+    with pytest.raises(AdtoolError, match="--set colour.*height"):
+        config.preset().override(colour=1)
+
+
+def test_names_take_both_spellings_and_unknown_ones_are_explained():
+    assert models.load("masked-rd") is models.load("masked_rd")
+    with pytest.raises(AdtoolError, match="--model nothing.*patchcore"):
+        models.load("nothing")
+
+
+def test_prediction_has_one_map_and_one_score_per_image(learned, images):
+    with torch.inference_mode():
+        maps, scores = learned.predict(images)
+    assert maps.shape == (10, 1, 64, 64) and scores.shape == (10,)
+    assert maps.dtype == scores.dtype == torch.float32
+    assert torch.isfinite(maps).all() and torch.isfinite(scores).all()
+
+
+def test_an_images_score_does_not_depend_on_its_batch(learned, images):
+    with torch.inference_mode():
+        together = learned.predict(images)
+        for index in (0, 7):
+            alone = learned.predict(images[index : index + 1])
+            torch.testing.assert_close(alone.scores, together.scores[index : index + 1], rtol=1e-5, atol=0)
+            torch.testing.assert_close(alone.maps, together.maps[index : index + 1], rtol=1e-4, atol=1e-6)
+
+
+def test_a_square_painted_on_an_image_raises_its_map_there(learned, images):
+    painted = images[:4].clone()
+    painted[:, :, 16:40, 16:40] = torch.tensor([1.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    with torch.inference_mode():
+        change = learned.predict(painted).maps - learned.predict(images[:4]).maps
+    inside, outside = change[..., 16:40, 16:40].mean(), change[..., 56:, 56:].mean()
+    assert inside > outside
+
+
+def test_learning_twice_gives_the_same_model(learned, images):
+    again = learn(tiny(next(n for n in TINY if isinstance(learned, models.load(n).Model))), images)
+    for key, value in learned.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key]), key
+
+
+def test_backbones_stay_as_they_were(learned):
+    """Learning changes neither the parameters nor the running statistics of a frozen backbone."""
+    fresh = tiny(next(n for n in TINY if isinstance(learned, models.load(n).Model)))
+    assert learned.backbones
+    for name, backbone in learned.backbones.items():
+        before = fresh.backbones[name].state_dict()
+        assert all(torch.equal(value, before[key]) for key, value in backbone.state_dict().items())
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_configs_are_frozen_and_have_plain_fields(name):
+    config = models.load(name).Config.preset()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.height = 1
+    for value in dataclasses.asdict(config).values():
+        assert isinstance(value, int | float | str | bool | tuple | type(None))
