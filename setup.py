@@ -10,7 +10,6 @@ Environment:
 import os
 import platform
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,7 @@ from setuptools import Extension, setup
 BUILDING = {"bdist_wheel", "build", "build_ext", "develop", "editable_wheel", "install"} & set(sys.argv)
 ARCHITECTURES = "7.5;8.0;8.6;8.9;9.0;10.0;12.0+PTX"
 CXX_FLAGS = "-O3 -g0 -fvisibility=hidden -fopenmp-simd -fno-math-errno -fno-trapping-math -Wno-psabi".split()
+CXX_FLAGS.append(f"-ffile-prefix-map={os.getcwd()}/=")  # error messages name sources from the project's root
 STABLE_ABI = ["-DTORCH_TARGET_VERSION=0x020d000000000000ULL", "-DTORCH_STABLE_ONLY"]
 INSTRUCTION_SETS = {  # name: (bytes of a vector, what the compiler may use)
     "baseline": (16, ""),
@@ -33,7 +33,7 @@ INSTRUCTION_SETS = {  # name: (bytes of a vector, what the compiler may use)
 
 def require_compiler():
     """Stop with one line when there is no C++ compiler or no Python headers."""
-    compiler = shlex.split(os.environ.get("CXX", "c++"))[0]
+    compiler = os.environ.get("CXX", "c++")
     cure = "or set ADTOOL_NATIVE=0 to install without native code"
     if not shutil.which(compiler):
         raise SystemExit(f"adtool: no C++ compiler: {compiler} is not on PATH; install g++, name one in CXX, {cure}")
@@ -93,13 +93,14 @@ def vector_bodies():
 
 def operators(cpp_extension):
     """`adtool._C`, on the LibTorch stable ABI and the limited Python API: one binary serves many versions of both."""
+    root = choose_cuda()
     sources = sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp")) + list(vector_bodies())
     extension = Extension("adtool._C", sources, language="c++", py_limited_api=True)
     extension.include_dirs = [os.path.abspath("csrc"), *cpp_extension.include_paths()]
     extension.library_dirs, extension.libraries = cpp_extension.library_paths(), ["torch_cpu"]
     extension.extra_compile_args = {"cxx": CXX_FLAGS + STABLE_ABI, "nvcc": ["-O3"]}
     extension.extra_link_args = ["-s"]
-    if root := choose_cuda():
+    if root:
         cpp_extension.CUDA_HOME = str(root)
         architectures = os.environ.setdefault("TORCH_CUDA_ARCH_LIST", ARCHITECTURES)
         extension.sources += sorted(glob("csrc/cuda/*.cpp"))

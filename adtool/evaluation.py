@@ -72,14 +72,7 @@ def evaluate(
         "split": "test",
         "size": list(loaded.model.config.size),
         "eval_size": eval_size,
-        "images": len(measured.readable),
-        "good": len(measured.good),
-        "metrics": measured.pooled,
-        "per_defect": measured.per_defect,
-        "per_defect_mean": _mean(measured.per_defect.values()),
-        "at_threshold": measured.at_threshold,
-        "unreadable": [{"path": path, "error": error} for path, error in measured.unreadable.items()],
-        "notes": [*dataset.notes, *measured.notes],
+        **measured.summary(),
         "images_per_second": len(results) / scoring_seconds,
         "seconds": time.perf_counter() - started,
     }
@@ -107,6 +100,19 @@ class Measured:
             self.pooled["spro_pooled"] = self.pooled["spro"]
             self.pooled["spro"] = _mean(self.per_defect.values())["spro"]
         self.at_threshold = _at_threshold(self.good, anomalous)
+
+    def summary(self) -> dict[str, Any]:
+        """Everything measured, as plain values."""
+        return {
+            "images": len(self.readable),
+            "good": len(self.good),
+            "metrics": self.pooled,
+            "per_defect": self.per_defect,
+            "per_defect_mean": _mean(self.per_defect.values()),
+            "at_threshold": self.at_threshold,
+            "unreadable": [{"path": path, "error": error} for path, error in self.unreadable.items()],
+            "notes": [*self.dataset.notes, *self.notes],
+        }
 
     def _metrics(self, anomalous: Sequence[Scored]) -> Metrics:
         """All metrics of these anomalous images against all good ones."""

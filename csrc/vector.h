@@ -161,6 +161,11 @@ ADTOOL_INLINE void store(Storage* to, V value, int64_t n) {
 
 // ---- arithmetic ----
 
+template <class V>
+struct Pair {
+  V low, high;
+};
+
 // `value` with every lane from the n-th on set to zero.
 template <class T>
 ADTOOL_INLINE Vec<T> first_lanes(Vec<T> value, int64_t n) {
@@ -170,15 +175,15 @@ ADTOOL_INLINE Vec<T> first_lanes(Vec<T> value, int64_t n) {
   return lane < static_cast<typename integer_of<T>::type>(n) ? value : Vec<T>{};
 }
 
-// The sum of all lanes, in halves, so that it rounds alike wherever it is called.
-template <class T>
-ADTOOL_INLINE T sum_lanes(Vec<T> value) {
-  T lanes[LANES<T>];
-  __builtin_memcpy(lanes, &value, sizeof(value));
-  for (int width = LANES<T> / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+// The sum of all lanes, halves first, so that it rounds alike wherever it is called.
+template <class T, int N = LANES<T>>
+ADTOOL_INLINE T sum_lanes(Lanes<T, N> value) {
+  if constexpr (N == 1) {
+    return value[0];
+  } else {
+    const auto halves = bits<Pair<Lanes<T, N / 2>>>(value);
+    return sum_lanes<T, N / 2>(halves.low + halves.high);
   }
-  return lanes[0];
 }
 
 // sum_i f(i, n) over `count` elements, a vector of L at a time, in four independent partial sums. f(i, n) gives the
@@ -215,33 +220,34 @@ ADTOOL_INLINE void sum_rows(int64_t rows, Sum (&total)[U], const Function& f) {
 }
 
 template <class T>
-struct exponential;  // constants of exp: terms of the series, log2(e), ln(2) in two parts, rounding shift, exponent
-                     // field
+struct exponential;  // of 2^x: where it becomes 2^lowest, terms of the series, width of the mantissa, and a number so
+                     // large that adding it rounds to whole numbers and leaves them, biased, in the lowest bits
 template <>
 struct exponential<float> {
-  static constexpr int terms = 7, bias = 127, mantissa = 23;
-  static constexpr float lowest = -87, log2e = 1.44269504f, high = 0.693359375f, low = -2.12194440e-4f,
-                         shift = 0x1.8p23f;
+  static constexpr float lowest = -126, shift = 0x1.8p23f + 127;
+  static constexpr int terms = 6, mantissa = 23;
 };
 template <>
 struct exponential<double> {
-  static constexpr int terms = 13, bias = 1023, mantissa = 52;
-  static constexpr double lowest = -708, log2e = 1.4426950408889634, high = 6.93147180369123816490e-01,
-                          low = 1.90821492927058770002e-10, shift = 0x1.8p52;
+  static constexpr double lowest = -1022, shift = 0x1.8p52 + 1023;
+  static constexpr int terms = 13, mantissa = 52;
 };
 
-// exp(x) for x <= 0 to about one unit in the last place; below `lowest` it is exp(lowest), and NaN stays NaN.
+constexpr double LN2 = 0.693147180559945309417;
+constexpr double LOG2E = 1.44269504088896340736;
+
+// 2^x for x <= 0, to two units in the last place; NaN stays NaN.
 template <class T>
-ADTOOL_INLINE Vec<T> exp_of_negative(Vec<T> x) {
+ADTOOL_INLINE Vec<T> exp2_of_negative(Vec<T> x) {
   using E = exponential<T>;
   x = x < E::lowest ? broadcast<T>(E::lowest) : x;
-  const Vec<T> shifted = x * E::log2e + E::shift;  // its low mantissa bits hold round(x / ln 2)
-  const Vec<T> rounded = shifted - E::shift;
-  const Vec<T> r = (x - rounded * E::high) - rounded * E::low;
-  Vec<T> series = broadcast<T>(1);
-  for (int k = E::terms; k > 0; --k) series = series * r * (T(1) / k) + T(1);
-  const IntVec<T> exponent = (bits<IntVec<T>>(shifted) + E::bias) << E::mantissa;  // the shift drops all but 2^round
-  return series * bits<Vec<T>>(exponent);
+  const Vec<T> shifted = x + E::shift;
+  const Vec<T> fraction = x - (shifted - E::shift);  // in [-1/2, 1/2]
+  double coefficient[E::terms + 1] = {1};            // ln(2)^k / k!
+  for (int k = 1; k <= E::terms; ++k) coefficient[k] = coefficient[k - 1] * LN2 / k;
+  Vec<T> series = broadcast<T>(static_cast<T>(coefficient[E::terms]));
+  for (int k = E::terms - 1; k >= 0; --k) series = series * fraction + static_cast<T>(coefficient[k]);
+  return series * bits<Vec<T>>(bits<IntVec<T>>(shifted) << E::mantissa);
 }
 
 }  // namespace adtool::ADTOOL_BODY

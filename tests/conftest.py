@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch: threads that wait must not take a busy machine's cores
+# Before torch is loaded: threads that wait must not take a busy machine's cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 
 from adtool.data.sample_set import write_sample_set
+
+# A shell that starts a job in the background has it ignore Ctrl-C, and so would every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SIZE = 64
 

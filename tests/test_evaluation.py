@@ -133,6 +133,13 @@ def test_pixel_metrics_against_scikit_learn(noisy: Path, eval_size: str) -> None
     assert result["notes"][-1].startswith("1 of 6 anomalous images have no mask")
 
 
+def test_mask_of_other_size_counts_like_one_of_the_image_size(noisy: Path) -> None:
+    whole = evaluated(open_dataset(noisy))
+    path = noisy / "ground_truth" / "light" / "1_mask.png"
+    Image.open(path).resize((80, 96), Image.Resampling.NEAREST).save(path)
+    assert evaluated(open_dataset(noisy))["metrics"] == whole["metrics"]
+
+
 def test_unreadable_image_and_mask_are_named_and_left_out(noisy: Path) -> None:
     whole = evaluated(open_dataset(noisy))
     (noisy / "test" / "good" / "0.png").write_bytes(b"")

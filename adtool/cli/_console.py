@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -34,6 +34,11 @@ class ExitStatus(IntEnum):
     USAGE = 2
     UNREADABLE = 3
     ANOMALOUS = 4
+
+
+def leave(status: ExitStatus) -> NoReturn:
+    """End the command with an exit status."""
+    click.get_current_context().exit(int(status))
 
 
 def quiet() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,10 +37,7 @@ def command() -> None:
 @_options.workers
 @_options.quiet
 @_options.debug
-@click.pass_context
-def check(
-    ctx: click.Context, data: Path, layout: str | None, category: str | None, as_json: bool, workers: int
-) -> None:
+def check(data: Path, layout: str | None, category: str | None, as_json: bool, workers: int) -> None:
     """Open every image and mask of a data set and say what would spoil training or measuring.
 
     \b
@@ -57,7 +53,9 @@ def check(
         _console.answer_json(asdict(report))
     else:
         _show(report)
-    ctx.exit(_console.ExitStatus.UNREADABLE if report.unreadable or report.bad_masks else _console.ExitStatus.DONE)
+    _console.leave(
+        _console.ExitStatus.UNREADABLE if report.unreadable or report.bad_masks else _console.ExitStatus.DONE
+    )
 
 
 def _show(report: Report) -> None:
@@ -117,10 +115,7 @@ def make(kind: str, folder: Path, size: int, train: int, good: int, per_defect: 
 
     if folder.exists() and any(folder.iterdir()):
         raise AdtoolError(f"{folder}: is not empty; name a new folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}.") as partial:
-        made = write_sample_set(
-            Path(partial) / kind, kind, size=size, train=train, good=good, per_defect=per_defect, seed=seed
-        )
-        made.replace(folder)  # whole or not at all
+    partial = folder.with_name(f"{folder.name}.partial")  # DIR is whole or not there
+    write_sample_set(partial, kind, size=size, train=train, good=good, per_defect=per_defect, seed=seed)
+    partial.replace(folder)
     _console.answer(str(folder))

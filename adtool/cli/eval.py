@@ -40,19 +40,15 @@ COLUMNS = {
 @_options.threads
 @_options.quiet
 @_options.debug
-@click.pass_context
 def command(
-    ctx: click.Context,
     data: Path,
     model: Path,
     layout: str | None,
     category: str | None,
-    eval_size: str,
     as_json: bool,
-    batch_size: int,
-    workers: int,
     device: str,
     threads: int | None,
+    **options: Any,
 ) -> None:
     """Measure a model on the test split of a labelled data set.
 
@@ -74,15 +70,7 @@ def command(
 
     loaded = load_model(file, torch_device)
     with _console.progress() as report:
-        result = evaluate(
-            loaded,
-            dataset,
-            eval_size=eval_size,
-            batch_size=batch_size,
-            workers=workers,
-            device=torch_device,
-            report=report,
-        )
+        result = evaluate(loaded, dataset, device=torch_device, report=report, **options)
     described = {"model": str(file), "name": meta["model"], "preset": meta.get("preset"), "seed": meta.get("seed")}
     result = described | result
     if as_json:
@@ -91,7 +79,7 @@ def command(
         show(result)
     for bad in result["unreadable"]:
         _console.warn(f"{bad['path']}: {bad['error']}")
-    ctx.exit(_console.ExitStatus.UNREADABLE if result["unreadable"] else _console.ExitStatus.DONE)
+    _console.leave(_console.ExitStatus.UNREADABLE if result["unreadable"] else _console.ExitStatus.DONE)
 
 
 def show(result: dict[str, Any]) -> None:

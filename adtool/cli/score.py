@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -55,21 +55,15 @@ def _folder(name: str, text: str) -> _options.Decorator:
 @_options.threads
 @_options.quiet
 @_options.debug
-@click.pass_context
 def command(
-    ctx: click.Context,
     paths: tuple[str, ...],
     model: Path,
     output: Path,
-    heatmaps: Path | None,
-    maps: Path | None,
-    masks: Path | None,
-    threshold: float | None,
     fail_on_anomaly: bool,
-    batch_size: int,
     workers: int,
     device: str,
     threads: int | None,
+    **options: Any,
 ) -> None:
     """Score pictures: files, folders, globs, or - for a list of paths on stdin.
 
@@ -85,7 +79,8 @@ def command(
     from adtool.runs import resolve_model
 
     arguments = _arguments(paths)
-    folders = [folder for folder in (heatmaps, maps, masks) if folder]
+    wanted: dict[str, Path | None] = {kind: options.pop(kind) for kind in ("heatmaps", "maps", "masks")}
+    folders = [folder for folder in wanted.values() if folder]
     samples = _samples(paths, arguments, folders)
     file = resolve_model(model)
     read_meta(file)  # a wrong file is told before torch is loaded
@@ -95,15 +90,15 @@ def command(
     from adtool.scoring import score
 
     loaded = load_model(file, torch_device)
-    if loaded.calibration is None and threshold is None:
+    if loaded.calibration is None and options["threshold"] is None:
         _console.warn(f"{file}: has no calibrated threshold; rows carry the score only (--threshold gives one)")
     names = output_names([(sample.name, sample.path) for sample in samples], arguments) if folders else {}
-    pictures = Pictures(names, loaded.calibration, heatmaps, maps, masks)
-    results = score(loaded, samples, batch_size=batch_size, workers=workers, threshold=threshold, device=torch_device)
+    pictures = Pictures(names, loaded.calibration, **wanted)
+    results = score(loaded, samples, workers=workers, device=torch_device, **options)
     with _rows(output) as rows, _console.progress(output != STDOUT or not sys.stdout.isatty()) as report:
         summary = write_results(results, rows, pictures, total=len(samples), report=report, workers=workers)
     _tell(summary, [output, *folders])
-    ctx.exit(_status(summary, fail_on_anomaly))
+    _console.leave(_status(summary, fail_on_anomaly))
 
 
 def _arguments(paths: tuple[str, ...]) -> list[Path]:

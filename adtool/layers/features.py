@@ -52,8 +52,8 @@ class StageFeatures(nn.Module):
         """Channels of each stage."""
         return self.backbone.channels
 
-    def standardise(self, batches: Iterable[Tensor], *, balance: bool = False) -> None:
-        """Measure means and deviations over good images; `balance` lets every stage weigh the same, whatever its C."""
+    def standardise(self, batches: Iterable[Tensor]) -> None:
+        """Measure means and deviations over good images."""
         statistics = [ChannelStatistics() for _ in self.channels]
         with torch.inference_mode():
             for images in batches:
@@ -61,9 +61,8 @@ class StageFeatures(nn.Module):
                     one.add(features)
         for index, one in enumerate(statistics):
             mean, std = one.mean_std()
-            weight = mean.numel() ** -0.5 if balance else 1.0
             self.get_buffer(f"mean{index}").copy_(mean.view(1, -1, 1, 1))
-            self.get_buffer(f"scale{index}").copy_((weight / std).view(1, -1, 1, 1))
+            self.get_buffer(f"scale{index}").copy_((1 / std).view(1, -1, 1, 1))
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [

@@ -16,22 +16,20 @@ from adtool.layers.features import StageFeatures
 
 
 class PatchFeatures(nn.Module):
-    """Images (N, 3, H, W) in [0, 1] -> (N, D, h, w) on the grid of the finest stride asked for."""
+    """Images (N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor of neighbourhood averages per stride."""
 
     def __init__(self, backbone: str, strides: Sequence[int], neighbourhood: int = 3) -> None:
         super().__init__()
         self.stages = StageFeatures(backbone, strides)
         self.neighbourhood = neighbourhood
 
-    @property
-    def dimension(self) -> int:
-        """D, the channels of all stages together."""
-        return sum(self.stages.channels)
-
-    def forward(self, images: Tensor) -> Tensor:
-        stages = self.stages(images)
-        grid = stages[0].shape[-2:]
+    def forward(self, images: Tensor) -> list[Tensor]:
         side = self.neighbourhood
-        pooled = [F.avg_pool2d(stage, side, 1, side // 2) for stage in stages]
+        return [F.avg_pool2d(stage, side, 1, side // 2) for stage in self.stages(images)]
+
+    @staticmethod
+    def join(pooled: Sequence[Tensor]) -> Tensor:
+        """Stages brought to the first one's grid, bilinearly, and concatenated: (N, D, h, w)."""
+        grid = pooled[0].shape[-2:]
         same = [stage if stage.shape[-2:] == grid else F.interpolate(stage, grid, mode="bilinear") for stage in pooled]
         return torch.cat(same, dim=1)

@@ -12,7 +12,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-
 RAMP = 0.05
 """Width of the gate's step, in standard deviations of the normed features: continuous, so that no score hangs on the
 rounding of a value at the threshold."""

@@ -1,9 +1,9 @@
 """k-centre greedy selection of patches that cover all others: the coreset of patchcore (Roth et al. 2022, Algorithm 1).
 
-Start at a seeded row of patches (P, D); then, until there are n, pick the row farthest from the rows picked so far. Each
-row's squared distance to the nearest pick is kept and updated, so a pick costs one pass over the patches. The native
-kernel makes the same picks lazily: a distance only shrinks as picks are added, so a row that is nearer to the picks it
-has been compared with than some other row is to all of them can wait.
+Start at a seeded row of patches (P, D); then, until there are n, pick the row farthest from the rows picked so far.
+Each row's squared distance to the nearest pick is kept and updated, so a pick costs one pass over the patches. The
+native kernel makes the same picks lazily: a distance only shrinks as picks are added, so a row that is nearer to the
+picks it has been compared with than some other row is to all of them can wait.
 """
 
 from __future__ import annotations
@@ -24,13 +24,24 @@ BETWEEN_REPORTS = 0.5
 """Seconds."""
 NO_GRADIENT = "a selection: the patches are frozen features"
 
+torch.library.define("adtool::greedy_coreset", "(Tensor patches, int first, int n) -> Tensor")
 torch.library.define(
-    "adtool::greedy_coreset",
+    "adtool::greedy_coreset_step",
     "(Tensor patches, Tensor picked, Tensor(a!) distance, Tensor(b!) seen, int count) -> Tensor",
 )
 
 
-def reference(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
+def _start(patches: Tensor, first: int) -> tuple[Tensor, Tensor, Tensor]:
+    """One pick, and nothing known of the patches: picked, distance, seen."""
+    dtype = torch.promote_types(patches.dtype, torch.float32)
+    return (
+        torch.tensor([first], device=patches.device),
+        patches.new_full((patches.shape[0],), math.inf, dtype=dtype),
+        patches.new_zeros(patches.shape[0], dtype=torch.int32),
+    )
+
+
+def reference_step(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
     """`count` more picks after `picked` (t,), t >= 1: all of them, (t + count,).
 
     `distance` (P,) is each row's squared distance to the nearest of the first `seen` (P,) picks, -1 for a pick so that
@@ -53,24 +64,25 @@ def reference(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, c
     return picks
 
 
+def reference(patches: Tensor, first: int, n: int) -> Tensor:
+    """n picks, of which `first` is the first."""
+    return reference_step(patches, *_start(patches, first), n - 1)
+
+
 torch.library.impl("adtool::greedy_coreset", "default", reference)
+torch.library.impl("adtool::greedy_coreset_step", "default", reference_step)
 
 
-def _shape(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
+def _shape(patches: Tensor, first: int, n: int) -> Tensor:
+    return patches.new_empty(n, dtype=torch.int64)
+
+
+def _shape_step(patches: Tensor, picked: Tensor, distance: Tensor, seen: Tensor, count: int) -> Tensor:
     return picked.new_empty(picked.shape[0] + count)
 
 
 torch.library.register_fake("adtool::greedy_coreset", _shape)
-
-
-def _start(patches: Tensor, row: int) -> tuple[Tensor, Tensor, Tensor]:
-    """One pick, and nothing known of the patches: picked, distance, seen."""
-    dtype = torch.promote_types(patches.dtype, torch.float32)
-    return (
-        torch.tensor([row], device=patches.device),
-        patches.new_full((patches.shape[0],), math.inf, dtype=dtype),
-        patches.new_zeros(patches.shape[0], dtype=torch.int32),
-    )
+torch.library.register_fake("adtool::greedy_coreset_step", _shape_step)
 
 
 def _project(patches: Tensor, dimension: int, generator: torch.Generator) -> Tensor:
@@ -107,15 +119,17 @@ def greedy_coreset(
     if n == 0:
         return torch.empty(0, dtype=torch.int64, device=patches.device)
     generator = torch.Generator().manual_seed(seed)
-    row = int(torch.randint(patches.shape[0], (), generator=generator))
+    first = int(torch.randint(patches.shape[0], (), generator=generator))
     if projection is not None and projection < patches.shape[1]:
         patches = _project(patches, projection, generator)
-    picked, distance, seen = _start(patches, row)
+    if patches.stride(1) != 1:
+        patches = patches.contiguous()  # once, not at every step
+    picked, distance, seen = _start(patches, first)
     run = 1
     while picked.shape[0] < n:
         started = time.perf_counter()
         count = min(run, n - picked.shape[0])
-        picked = torch.ops.adtool.greedy_coreset(patches, picked, distance, seen, count)
+        picked = torch.ops.adtool.greedy_coreset_step(patches, picked, distance, seen, count)
         run = max(1, round(count * min(BETWEEN_REPORTS / (time.perf_counter() - started), 4)))
         if report is not None:
             report("coreset", picked.shape[0], n)
@@ -124,7 +138,6 @@ def greedy_coreset(
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Example arguments: `small` for tests, `paper` for benchmarks."""
-    sizes = {"small": [(50, 13, 20), (3, 40, 2)], "paper": [(100_000, 128, 999)]}[size]
+    sizes = {"small": [(50, 13, 20), (3, 40, 3)], "paper": [(100_000, 128, 1000)]}[size]
     generator = torch.Generator().manual_seed(0)
-    patches = [torch.randn(p, d, generator=generator).to(device, dtype) for p, d, _ in sizes]
-    return [(x, *_start(x, 1), count) for x, (_, _, count) in zip(patches, sizes, strict=True)]
+    return [(torch.randn(p, d, generator=generator).to(device, dtype), 1, n) for p, d, n in sizes]

@@ -1,9 +1,9 @@
 """Distance and index of the k nearest bank rows of every patch: the search of patchcore (Roth et al. 2022, Eq. 6).
 
 patches (P, D), bank (M, D) -> distance (P, k), index (P, k). Candidates are found by |x|^2 - 2 <x, b> + |b|^2 in blocks
-of inner products; where rounding leaves the order of too many in doubt, all rows are. The candidates' distances are then
-taken from x - b in float64. So the result is that of an exhaustive search in float64, d(x, x) = 0, and neither threads
-nor the other patches change a bit of it. No P x M matrix is ever held.
+of inner products; where rounding leaves the order of too many in doubt, all rows are. Then their distances are taken
+from x - b in float64. So the result is that of an exhaustive search in float64, d(x, x) = 0, and neither threads nor
+the other patches change a bit of it. No P x M matrix is ever held.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ SPARE = 8
 """Candidates beyond k, for scores that rounding leaves in doubt."""
 BLOCK = 4096
 """Bank rows that meet a block of patches at a time."""
-BUDGET = 1 << 22
-"""Elements of an intermediate in float64 (32 MiB)."""
+BUDGET = 1 << 20
+"""Elements of an intermediate in float64 (8 MiB)."""
 NO_GRADIENT = "a search: the bank and the patches are frozen features"
 
 torch.library.define("adtool::nearest_patch", "(Tensor patches, Tensor bank, int k=1) -> (Tensor, Tensor)")
@@ -48,7 +48,7 @@ def _exhaustive(row: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def reference(patches: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
-    """The same in plain PyTorch, with intermediates of at most 32 MiB each."""
+    """The same in plain PyTorch, with intermediates of about 8 MiB."""
     distance = patches.new_empty(patches.shape[0], k, dtype=torch.promote_types(patches.dtype, torch.float32))
     index = patches.new_empty(patches.shape[0], k, dtype=torch.int64)
     count = min(k + SPARE, bank.shape[0])

@@ -83,21 +83,23 @@ torch.library.register_fake("adtool::simam_backward", _shape_backward)
 torch.library.register_autograd("adtool::simam", _gradient, setup_context=_save)
 
 
-def _check(x: Tensor) -> None:
+def _check(x: Tensor, lambda_: float) -> None:
     if x.dim() != 4 or not x.is_floating_point():
         raise ValueError(f"x: expected floating-point (N, C, H, W) features, got {x.dtype} {tuple(x.shape)}")
+    if not lambda_ >= 0:
+        raise ValueError(f"lambda_: expected a regulariser from 0 on, got {lambda_}")
 
 
 def simam(x: Tensor, lambda_: float = 1e-4) -> Tensor:
     """Attend to the neurons of (N, C, H, W) features that stand out in their plane; same shape and dtype."""
-    _check(x)
+    _check(x, lambda_)
     y: Tensor = torch.ops.adtool.simam(x, lambda_)
     return y
 
 
 def simam_energy(x: Tensor, lambda_: float = 1e-4) -> Tensor:
     """The minimal energy e_t* of every neuron (masked_rd Eq. 9), (N, C, H, W): small where a neuron stands out."""
-    _check(x)
+    _check(x, lambda_)
     return 1 / _energy(_wide(x), lambda_)[2]
 
 

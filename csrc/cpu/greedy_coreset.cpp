@@ -1,5 +1,6 @@
 // k-centre greedy picks. Which patches are looked at depends on the blocks alone, not on the threads that share them.
 #include <algorithm>
+#include <limits>
 #include <numeric>
 #include <vector>
 
@@ -15,7 +16,7 @@ ADTOOL_BODIES(coreset_farthest, Farthest)
 namespace {
 
 constexpr int64_t BLOCK = 1 << 14;          // patches that a thread takes at a time
-constexpr int64_t WORTH_SHARING = 1 << 22;  // elements to read, about 1 ms; below that threads cost more than they save
+constexpr int64_t WORTH_SHARING = 1 << 23;  // elements to read, about 1 ms; below that threads cost more than they save
 
 template <class T>
 void pick(const Rows& patches, T* distance, int32_t* seen, int64_t* picks, int64_t begin, int64_t end) {
@@ -40,7 +41,8 @@ void pick(const Rows& patches, T* distance, int32_t* seen, int64_t* picks, int64
   }
 }
 
-Tensor greedy_coreset(const Tensor& given, const Tensor& picked, Tensor distance, Tensor seen, int64_t count) {
+// `count` picks after `picked`; `distance` and `seen` are as in Cover, and updated.
+Tensor greedy_coreset_step(const Tensor& given, const Tensor& picked, Tensor distance, Tensor seen, int64_t count) {
   STD_TORCH_CHECK(given.dim() == 2 && given.size(0) > 0, "patches: expected (P, D) with P > 0, got ", shape_of(given));
   const int64_t begin = picked.numel(), end = begin + count, rows = given.size(0);
   STD_TORCH_CHECK(
@@ -71,7 +73,20 @@ Tensor greedy_coreset(const Tensor& given, const Tensor& picked, Tensor distance
   return picks;
 }
 
+Tensor greedy_coreset(const Tensor& patches, int64_t first, int64_t n) {
+  STD_TORCH_CHECK(patches.dim() == 2, "patches: expected (P, D), got ", shape_of(patches));
+  STD_TORCH_CHECK(n >= 1, "n: expected at least 1, got ", n);
+  const bool wide = element_of(patches, "patches") == Element::float64;
+  Tensor distance = torch::stable::new_empty(patches, {patches.size(0)}, wide ? ScalarType::Double : ScalarType::Float);
+  Tensor seen = torch::stable::new_zeros(patches, {patches.size(0)}, ScalarType::Int);
+  Tensor picked = torch::stable::new_empty(patches, {1}, ScalarType::Long);
+  torch::stable::fill_(distance, std::numeric_limits<double>::infinity());
+  picked.mutable_data_ptr<int64_t>()[0] = first;
+  return greedy_coreset_step(patches, picked, distance, seen, n - 1);
+}
+
 STABLE_TORCH_LIBRARY_IMPL(adtool, CPU, library) {
+  library.impl("greedy_coreset_step", TORCH_BOX(&greedy_coreset_step));
   library.impl("greedy_coreset", TORCH_BOX(&greedy_coreset));
 }
 

@@ -9,6 +9,7 @@ ADTOOL_BODIES(simam_backward, void(Element, const void*, const void*, void*, Pla
 namespace {
 
 Tensor simam(const Tensor& input, double lambda) {
+  STD_TORCH_CHECK(lambda >= 0, "lambda_: expected a regulariser from 0 on, got ", lambda);
   const Element element = element_of_features(input, "x");
   const Tensor x = dense(input);
   const Tensor y = torch::stable::empty_like(x);
@@ -21,6 +22,7 @@ Tensor simam(const Tensor& input, double lambda) {
 }
 
 Tensor simam_backward(const Tensor& output_grad, const Tensor& input, double lambda) {
+  STD_TORCH_CHECK(lambda >= 0, "lambda_: expected a regulariser from 0 on, got ", lambda);
   const Element element = element_of_pair(input, "x", output_grad, "grad");
   const Tensor x = dense(input), grad = laid_out_like(output_grad, x);
   const Tensor dx = torch::stable::empty_like(x);

@@ -15,7 +15,7 @@ namespace {
 // Mean of the n largest of x[begin, end); not a number if one element is none. The pool holds every element that can
 // still be among them; when it is full, all but the n largest are dropped and the n-th becomes the bar to pass.
 double mean_of_largest(Element element, const void* x, int64_t begin, int64_t end, int64_t n) {
-  constexpr int64_t LEAST_ROOM = 1024;
+  constexpr int64_t LEAST_ROOM = 256;
   std::vector<double> pool(n + std::max(n, LEAST_ROOM));
   auto* const collect = collect_above_body();
   double bar = -std::numeric_limits<double>::infinity();

@@ -45,9 +45,12 @@ int64_t collect_above(Element element, const void* data, int64_t begin, int64_t 
         found = append(x + i, end - i, limit, pool, found);
         continue;
       }
-      IntVec<T> below = load(x + i) <= limit;
-      for (int u = 1; u < 4; ++u) below &= load(x + i + u * LANES<T>) <= limit;
-      if (any(~below)) found = append(x + i, STEP, limit, pool, found);
+      IntVec<T> below[4];
+      for (int u = 0; u < 4; ++u) below[u] = load(x + i + u * LANES<T>) <= limit;
+      if (!any(~(below[0] & below[1] & below[2] & below[3]))) continue;
+      for (int u = 0; u < 4; ++u) {
+        if (any(~below[u])) found = append(x + i + u * LANES<T>, LANES<T>, limit, pool, found);
+      }
     }
     *size = found;
   });

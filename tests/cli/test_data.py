@@ -64,11 +64,15 @@ def test_folder_that_is_not_empty_is_left_alone(adtool: Run, made: Path) -> None
     assert result.exit_code == 1 and "is not empty" in result.stderr
 
 
-def test_interrupted_making_leaves_nothing(adtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_interrupted_making_leaves_no_half_set_under_its_name(
+    adtool: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(*arguments: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(sample_set, "_write_masks", stop)
     result = adtool("data", "make", "texture", tmp_path / "made", *FEW)
     assert result.exit_code == 1 and "interrupted" in result.stderr
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "made").exists()
+    result = adtool("data", "make", "texture", tmp_path / "made", *FEW)
+    assert result.exit_code == 1 and "made.partial: is not an empty folder" in result.stderr

@@ -7,9 +7,11 @@ import io
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -82,14 +84,23 @@ def test_unreadable_pictures_are_rows_with_an_error_and_status_3(adtool: Run, mo
     (pictures / "c" / "cut.jpg").write_bytes(whole[: len(whole) // 2])
     (pictures / "c" / "empty.png").touch()
     (pictures / "c" / "text.png").write_text("hello")
+    (pictures / "c" / "huge.png").write_bytes(png_header(30_000, 30_000))
+    write_image(pictures / "c" / "dot.png", size=(1, 1))
     result = adtool("score", pictures, "--model", model)
     rows = {Path(row["path"]).name: row for row in rows_of(result.stdout)}
     assert result.exit_code == 3
-    assert len(rows) == 7
-    for name in ("cut.jpg", "empty.png", "text.png"):
+    assert len(rows) == 9
+    for name in ("cut.jpg", "empty.png", "text.png", "huge.png"):
         assert rows[name]["error"] and not rows[name]["score"] and not rows[name]["is_anomalous"]
         assert f"warning: {pictures / 'c' / name}: " in result.stderr
-    assert rows["whole.jpg"]["score"] and not rows["whole.jpg"]["error"]
+    for name in ("whole.jpg", "dot.png"):
+        assert rows[name]["score"] and not rows[name]["error"]
+
+
+def png_header(width: int, height: int) -> bytes:
+    """The start of a PNG that announces this many pixels."""
+    header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
 
 
 def test_fail_on_anomaly_is_status_4(adtool: Run, model: Path, pictures: Path) -> None:

@@ -24,8 +24,8 @@ for name in sys.argv[2:]:
     module = importlib.import_module(f"adtool.ops.{name}")
     op = getattr(torch.ops.adtool, name)
     for dtype in (torch.float32, torch.float64, torch.float16, torch.bfloat16):
-        for arguments in module.inputs("cpu", dtype):
-            torch.testing.assert_close(op(*arguments), module.reference(*arguments))
+        for ours, theirs in zip(module.inputs("cpu", dtype), module.inputs("cpu", dtype), strict=True):
+            torch.testing.assert_close(op(*ours), module.reference(*theirs))
 """
 
 
@@ -46,10 +46,10 @@ def test_kernel_of_an_unknown_op_is_none():
 
 
 @pytest.mark.skipif(not INFO["built"], reason="the native library is not built")
-@pytest.mark.parametrize("capability", CAPABILITIES)
+@pytest.mark.parametrize("capability", CAPABILITIES[:-1])
 def test_lower_instruction_sets_agree_with_the_references(capability):
-    if CAPABILITIES.index(capability) > CAPABILITIES.index(INFO["cpu"]):
-        pytest.skip(f"this run uses no more than {INFO['cpu']}")
+    if CAPABILITIES.index(capability) >= CAPABILITIES.index(INFO["cpu"] or "baseline"):
+        pytest.skip(f"this run itself uses {INFO['cpu']}")
     ops = ["simam", "cosine_distance", "cosine_map", "gaussian_blur", "top_mean", "nearest_patch", "greedy_coreset"]
     run = python(AGREEMENT, capability, *ops, ADTOOL_CPU_CAPABILITY=capability)
     assert run.returncode == 0, run.stderr

@@ -10,6 +10,7 @@ from adtool.ops.simam import reference, reference_backward, simam, simam_energy
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 SHAPES = [(2, 3, 5, 7), (1, 5, 1, 1), (2, 131, 3, 3), (1, 2, 1, 300), (3, 70, 8, 8)]
+native_only = pytest.mark.skipif(kernel_of("simam", "cpu") != "native", reason="the native library is not built")
 EMPTY = [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4)]
 
 
@@ -99,6 +100,7 @@ def test_simam_survives_a_constant_plane_and_large_numbers():
     torch.testing.assert_close(simam(x)[0, 1], reference(x)[0, 1])
 
 
+@native_only  # PyTorch's own sigmoid rounds by an element's place in memory
 def test_simam_of_an_image_ignores_its_batch_and_the_threads(layout, set_threads):
     x, grad = layout(features((5, 70, 9, 9))), layout(features((5, 70, 9, 9), seed=1))
     set_threads(1)
@@ -122,7 +124,13 @@ def test_simam_refuses_what_are_no_features(x):
         simam(x)
 
 
-@pytest.mark.skipif(kernel_of("simam", "cpu") != "native", reason="the native library is not built")
+@pytest.mark.parametrize("bad", [-1e-4, math.nan])
+def test_simam_refuses_a_negative_regulariser(bad):
+    with pytest.raises(ValueError, match="^lambda_: expected a regulariser from 0 on, got"):
+        simam(torch.zeros(1, 2, 3, 4), bad)
+
+
+@native_only
 def test_simam_native_kernels_check_what_they_are_given():
     with pytest.raises(RuntimeError, match=r"grad: expected the shape of x \(1, 2, 3, 4\), got \(1, 2, 3, 3\)"):
         torch.ops.adtool.simam_backward(torch.zeros(1, 2, 3, 3), torch.zeros(1, 2, 3, 4), 1e-4)

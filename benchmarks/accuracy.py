@@ -1,0 +1,126 @@
+"""Accuracy table: train each model on each data folder, evaluate, write JSON and markdown; finished rows are kept.
+
+    python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--control] [--output FILE]
+
+A row is one (data, model, preset, weights, seed): training seconds, images per second, the metrics of `adtool eval`.
+`--control` adds the same row with random backbone weights: what the pictures give away without any learnt feature.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import click
+import torch
+
+from adtool import __version__
+from adtool.checkpoint import load_model
+from adtool.data import open_dataset
+from adtool.evaluation import evaluate
+from adtool.fitting import fit
+
+METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "spro")
+MODELS = ("patchcore/default", "padim/default", "masked-rd/small", "masked-rd/default")
+
+
+def measure(data: Path, model: str, preset: str, random: bool, seed: int) -> dict[str, Any]:
+    """Train and evaluate once."""
+    with tempfile.TemporaryDirectory() as folder:
+        fitted = fit(
+            data, model=model, preset=preset, output=Path(folder, "run"), seed=seed, random_weights=random, workers=2
+        )
+        loaded = load_model(Path(fitted.model))
+        result = evaluate(loaded, open_dataset(data), report=lambda *progress: None)
+    return {
+        "data": data.name,
+        "split": "test",
+        "layout": result["layout"],
+        "model": model,
+        "preset": preset,
+        "size": result["size"],
+        "weights": "random" if random else Path(str(fitted.weights["source"])).name if fitted.weights else None,
+        "seed": seed,
+        "train_images": fitted.images,
+        "test_images": result["images"],
+        "train_seconds": round(fitted.seconds, 1),
+        "images_per_second": round(result["images_per_second"], 1),
+        "metrics": {name: result["metrics"][name] for name in METRICS},
+        "per_defect": {
+            defect: {name: values[name] for name in ("image_auroc", "pixel_auroc")}
+            for defect, values in result["per_defect"].items()
+        },
+    }
+
+
+def key(row: dict[str, Any]) -> tuple[Any, ...]:
+    """What makes two rows the same measurement."""
+    return row["data"], row["model"], row["preset"], row["weights"] == "random", row["seed"]
+
+
+def table(document: dict[str, Any]) -> str:
+    """The document as markdown, one row per measurement, random-weight controls after their models."""
+    machine = document["machine"]
+    lines = [
+        f"adtool {document['adtool']}, torch {document['torch']}, {machine['cpu']}, {machine['threads']} threads. "
+        "Metrics in percent; each row is one run.",
+        "",
+        "| data | model | preset | weights | seed | image AUROC | image AP | pixel AUROC | pixel AP | AUPRO | sPRO "
+        "| train s | images/s |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in sorted(document["rows"], key=key):
+        values = [row["metrics"][name] for name in METRICS]
+        cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in values]
+        weights = "random" if row["weights"] == "random" else "ImageNet"
+        start = [row["data"], row["model"], row["preset"], weights, str(row["seed"])]
+        end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}"]
+        lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+@click.command()
+@click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--model", "models", multiple=True, default=MODELS, show_default=True, help="NAME/PRESET, repeatable.")
+@click.option("--control", is_flag=True, help="Also with random backbone weights.")
+@click.option("--seed", default=0, show_default=True)
+@click.option("--again", is_flag=True, help="Measure rows that are there already once more.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/accuracy"), show_default=True
+)
+def main(data: tuple[Path, ...], models: tuple[str, ...], control: bool, seed: int, again: bool, output: Path) -> None:
+    """Measure, and write OUTPUT.json and OUTPUT.md after every row."""
+    path = output.with_suffix(".json")
+    document: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
+    machine = {"cpu": _processor(), "threads": torch.get_num_threads()}
+    document |= {"adtool": __version__, "torch": torch.__version__, "machine": machine}
+    for name in models:
+        model, preset = name.split("/")
+        for folder in data:
+            for random in (False, True) if control else (False,):
+                wanted = (folder.name, model, preset, random, seed)
+                if not again and wanted in map(key, document["rows"]):
+                    continue
+                row = measure(folder, model, preset, random, seed)
+                document["rows"] = [other for other in document["rows"] if key(other) != wanted] + [row]
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(json.dumps(document, indent=1) + "\n")
+                output.with_suffix(".md").write_text(table(document))
+                click.echo(f"{name} {folder.name} random={random} {row['train_seconds']} s {row['metrics']}", err=True)
+
+
+if __name__ == "__main__":
+    main()
