@@ -12,7 +12,9 @@ from pathlib import Path
 
 from setuptools import build_meta
 from setuptools.build_meta import (  # noqa: F401
+    build_editable,
     build_sdist,
+    build_wheel,
     get_requires_for_build_sdist,
     prepare_metadata_for_build_editable,
     prepare_metadata_for_build_wheel,
@@ -20,16 +22,16 @@ from setuptools.build_meta import (  # noqa: F401
 
 TORCH = "torch>=2.13"
 ENVIRONMENT = sysconfig.get_path("purelib")
+HAS_TORCH = Path(ENVIRONMENT, "torch").is_dir()
 
-if Path(ENVIRONMENT, "torch").is_dir() and ENVIRONMENT not in sys.path:
+if HAS_TORCH and ENVIRONMENT not in sys.path:
     sys.path.append(ENVIRONMENT)
-    # Sub-processes of the build (ninja, the compiler check) look for their modules there too.
+    # The build's own Python processes look for their modules there too.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), ENVIRONMENT]))
 
 
-def _torch() -> list[str]:
-    native = os.environ.get("ADTOOL_NATIVE") != "0"
-    return [TORCH] if native and not Path(ENVIRONMENT, "torch").is_dir() else []
+def _torch():
+    return [] if HAS_TORCH or os.environ.get("ADTOOL_NATIVE") == "0" else [TORCH]
 
 
 def get_requires_for_build_wheel(config_settings=None):
@@ -38,11 +40,3 @@ def get_requires_for_build_wheel(config_settings=None):
 
 def get_requires_for_build_editable(config_settings=None):
     return build_meta.get_requires_for_build_editable(config_settings) + _torch()
-
-
-def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
-    return build_meta.build_wheel(wheel_directory, config_settings, metadata_directory)
-
-
-def build_editable(wheel_directory, config_settings=None, metadata_directory=None):
-    return build_meta.build_editable(wheel_directory, config_settings, metadata_directory)

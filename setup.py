@@ -91,9 +91,8 @@ def vector_bodies():
             yield generated(f"{body.stem}_{name}.cpp", f'{pragma}{defines}#include "cpu/{body.name}"\n')
 
 
-def operators(cpp_extension):
+def operators(cpp_extension, root):
     """`adtool._C`, on the LibTorch stable ABI and the limited Python API: one binary serves many versions of both."""
-    root = choose_cuda()
     sources = sorted(glob("csrc/*.cpp") + glob("csrc/cpu/*.cpp")) + list(vector_bodies())
     extension = Extension("adtool._C", sources, language="c++", py_limited_api=True)
     extension.include_dirs = [os.path.abspath("csrc"), *cpp_extension.include_paths()]
@@ -121,9 +120,10 @@ def native_code():
         print("adtool: no native code [ADTOOL_NATIVE=0]")
         return {}
     require_compiler()
-    from torch.utils import cpp_extension
+    root = choose_cuda()
+    from torch.utils import cpp_extension  # it may speak of CUDA, so the choice comes first
 
-    extensions = [operators(cpp_extension)]
+    extensions = [operators(cpp_extension, root)]
     if sources := sorted(glob("csrc/metrics/*.cpp")):  # pybind11's headers come with torch
         include_dirs = [os.path.abspath("csrc"), *cpp_extension.include_paths()]
         flags = {"cxx": CXX_FLAGS}

@@ -1,7 +1,8 @@
 """Locally aware patch features (Roth et al. 2022, Section 3.1): backbone stages averaged over neighbourhoods, one grid.
 
 Where we differ: the average runs over zero-padded standardised features, so that patches cut by the border shrink
-towards the mean instead of standing out as rare.
+towards the mean instead of standing out as rare; and, where `mirrored`, each feature is the mean of those of the image
+and of its mirror image at the same place, which steadies it at the price of a second pass of the backbone.
 """
 
 from __future__ import annotations
@@ -18,14 +19,20 @@ from adtool.layers.features import StageFeatures
 class PatchFeatures(nn.Module):
     """Images (N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor of neighbourhood averages per stride."""
 
-    def __init__(self, backbone: str, strides: Sequence[int], neighbourhood: int = 3) -> None:
+    def __init__(
+        self, backbone: str, strides: Sequence[int], neighbourhood: int = 3, *, mirrored: bool = False
+    ) -> None:
         super().__init__()
         self.stages = StageFeatures(backbone, strides)
-        self.neighbourhood = neighbourhood
+        self.neighbourhood, self.mirrored = neighbourhood, mirrored
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        stages: list[Tensor] = self.stages(images)
+        if self.mirrored:
+            pairs = zip(stages, self.stages(images.flip(3)), strict=True)
+            stages = [(stage + mirrored.flip(3)) / 2 for stage, mirrored in pairs]
         side = self.neighbourhood
-        return [F.avg_pool2d(stage, side, 1, side // 2) for stage in self.stages(images)]
+        return [F.avg_pool2d(stage, side, 1, side // 2) for stage in stages]
 
     @staticmethod
     def join(pooled: Sequence[Tensor]) -> Tensor:

@@ -6,9 +6,9 @@ bank is sparse (Eq. 7). Nothing is trained by gradient.
 
 Where we differ: patch features are standardised (`adtool.layers.patches`); of very many good patches a seeded share
 of every image enters the selection (`max_patches`), which bounds memory and time. Switches that the paper does not
-have, off in `paper`: the mean distance to several `neighbours`, a bank topped up with `common` rows drawn at random,
-and `context`, a second bank of one coarser stage whose largest distance joins the image score alone (each bank's
-distance in units of what good patches have), which sees what is missing or misplaced.
+have, off in `paper`: `mirrored` features, the mean distance to several `neighbours`, a bank topped up with `common`
+rows drawn at random, and `context`, a second bank of one coarser stage whose largest distance joins the image score
+alone (each bank's distance in units of what good patches have), which sees what is missing or misplaced.
 The paper reports 99.1 / 98.1 (image / pixel AUROC in percent) over MVTec AD with the `paper` preset.
 """
 
@@ -39,9 +39,10 @@ class Config(DetectorConfig):
         "paper": {"height": 224, "width": 224},
         "default": {
             "backbone": "efficientnet_lite0",
-            "neighbours": 9,
+            "mirrored": True,
+            "neighbours": 20,
             "coreset": 2000,
-            "common": 1000,
+            "common": 2000,
             "context": 32,
             "reweight": 0,
         },
@@ -49,9 +50,9 @@ class Config(DetectorConfig):
             "height": 128,
             "width": 128,
             "backbone": "efficientnet_lite0",
-            "neighbours": 5,
+            "neighbours": 9,
             "coreset": 1000,
-            "common": 500,
+            "common": 1000,
             "context": 32,
             "reweight": 0,
         },
@@ -62,6 +63,8 @@ class Config(DetectorConfig):
     """Backbone stages of the map; the finest gives the grid."""
     neighbourhood: int = 3
     """Side p of the patch neighbourhood that is averaged."""
+    mirrored: bool = False
+    """Average each feature with that of the mirrored image: two passes of the backbone."""
     coreset: float = 0.1
     """Rows of the bank chosen by greedy coreset: a share of the good patches, or from 1 on a number."""
     common: int = 0
@@ -92,7 +95,9 @@ class Model(Detector):
         super().__init__()
         self.config = config
         self.deep = () if config.context is None else (config.context,)
-        self.features = PatchFeatures(config.backbone, [*config.strides, *self.deep], config.neighbourhood)
+        self.features = PatchFeatures(
+            config.backbone, [*config.strides, *self.deep], config.neighbourhood, mirrored=config.mirrored
+        )
         channels = self.features.stages.channels
         self.bank = MemoryBank(sum(channels[: len(config.strides)]))
         self.context_bank = MemoryBank(channels[-1] if self.deep else 0)
