@@ -112,6 +112,8 @@ def fit(
     log = runs.Log(folder / runs.LOG)
     run = _Run(folder, detector, batches(good), batches(held_out), device, identity, log, report)
     with _resumable(folder, resume):
+        if random_weights:
+            _pass(run, partial(_measure_norms, detector))
         _train(run, resume)
         calibration = _calibrate(run, false_alarm_rate)
         fitted = Fitted(
@@ -149,6 +151,12 @@ def _load_weights(detector: Detector, name: str, file: Path | None, random: bool
         part: load_backbone(cast(Backbone, backbone), file=file, random=random) for part, backbone in backbones.items()
     }
     return next(iter(records.values())) if len(records) == 1 else records or None
+
+
+def _measure_norms(detector: Detector, batches: Batches, report: Report) -> None:
+    """Batch-norm statistics of random backbones, in one pass over good images each."""
+    for backbone in detector.backbones.values():
+        cast(Backbone, backbone).measure_norms(batches)
 
 
 def _digests(weights: dict[str, Any] | None) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, Self, cast
 
@@ -130,6 +130,19 @@ class Backbone(nn.Module):
     def train(self, mode: bool = True) -> Self:
         """Stay in eval mode: running statistics of a frozen network never move."""
         return super().train(False)
+
+    def measure_norms(self, batches: Iterable[Tensor]) -> None:
+        """Set the running statistics of every batch norm to those of `batches`, as random weights need."""
+        norms = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum, norm.training = None, True  # None: cumulative average
+        with torch.no_grad():
+            for images in batches:
+                self(images)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum, norm.training = momentum, False
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor per stride."""

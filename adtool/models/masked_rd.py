@@ -44,11 +44,12 @@ class Config(DetectorConfig):
         "paper": {},
         "default": {
             "backbone": "efficientnet_lite0",
+            "strides": (8, 16, 32),
             "decoder_channels": (64, 128, 256),
             "block": "basic",
             "depths": (2, 2, 2),
-            "standardise": True,
-            "epochs": 40,
+            "max_steps": 250,
+            "schedule": "cosine",
         },
         "small": {
             "height": 128,
@@ -57,9 +58,9 @@ class Config(DetectorConfig):
             "decoder_channels": (64, 128, 256),
             "block": "basic",
             "depths": (2, 2, 2),
-            "standardise": True,
             "batch_size": 8,
             "max_steps": 200,
+            "schedule": "cosine",
         },
     }
 
@@ -98,6 +99,8 @@ class Config(DetectorConfig):
     batch_size: int = 16
     epochs: int = 200
     max_steps: int | None = None
+    schedule: str = "constant"
+    """"constant", or "cosine" down to 2 % of the learning rate at `max_steps`."""
     patience: int | None = 20
     sigma: float = 4.0
     """Gaussian smoothing of the map, pixels at 256 px; scales with the input."""
@@ -256,6 +259,7 @@ class Model(Detector):
                 "distil",
                 losses,
                 [optimizer],
+                schedules=_schedules(optimizer, config),
                 epochs=config.epochs,
                 batch_size=config.batch_size,
                 validate=lambda images: self._loss(images, config.test_mask),
@@ -274,6 +278,13 @@ class Model(Detector):
         return Prediction(maps, scores)
 
 
+def _schedules(optimizer: torch.optim.Optimizer, config: Config) -> list[torch.optim.lr_scheduler.LRScheduler]:
+    if config.max_steps is None or config.schedule == "constant":
+        return []
+    floor = 0.02 * config.learning_rate
+    return [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.max_steps, floor)]
+
+
 def _checkerboard(features: Tensor) -> Tensor:
     rows = torch.arange(features.shape[2], device=features.device).view(-1, 1)
     columns = torch.arange(features.shape[3], device=features.device)
@@ -286,7 +297,10 @@ def _check(config: Config) -> None:
         "loss": ("pixel", "flat"),
         "image_score": ("max", "mean"),
         "test_mask": ("none", "bypass", "complementary"),
+        "schedule": ("constant", "cosine"),
     }
+    if config.schedule == "cosine" and config.max_steps is None:
+        raise AdtoolError("--set schedule=cosine: needs max_steps, the step at which it ends")
     for name, allowed in choices.items():
         if (value := getattr(config, name)) not in allowed:
             raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(allowed)}")

@@ -85,6 +85,18 @@ def test_a_backbone_stays_in_eval_mode_and_takes_no_gradient():
     assert all(torch.equal(before[key], value) for key, value in backbone.state_dict().items())
 
 
+def test_measured_norms_are_those_of_the_images():
+    torch.manual_seed(0)
+    backbone = Backbone("resnet18", (4,))
+    batches = [torch.rand(3, 3, 32, 32) for _ in range(2)]
+    backbone.measure_norms(batches)
+    with torch.inference_mode():
+        stems = [backbone.network.conv1((batch - backbone.mean) / backbone.std) for batch in batches]
+    expected = torch.stack([stem.mean((0, 2, 3)) for stem in stems]).mean(0)
+    torch.testing.assert_close(backbone.network.bn1.running_mean, expected, rtol=1e-4, atol=1e-5)
+    assert not any(module.training for module in backbone.modules()) and backbone.network.bn1.momentum == 0.1
+
+
 def test_unknown_names_and_strides_are_explained():
     with pytest.raises(AdtoolError, match="resnet99.*efficientnet_lite0"):
         Backbone("resnet99", (4,))
