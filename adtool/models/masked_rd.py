@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from adtool.errors import AdtoolError
 from adtool.layers.backbones import Backbone
+from adtool.layers.feature_mask import MaskGeneration, checkerboard, random_mask
 from adtool.layers.features import StageFeatures
 from adtool.layers.residual import chain, convolution_norm_relu
 from adtool.layers.scconv import SCConv
@@ -137,33 +138,6 @@ class Bottleneck(nn.Module):
         return embedded
 
 
-class MaskGeneration(nn.Module):
-    """FMM of one scale: align, hide positions, regenerate: (N, C_D, H, W), mask (N, 1, H, W) -> (N, C_E, H, W).
-
-    Not `enabled`, it is F_D itself, through a 1x1 convolution where the teacher has other channels.
-    """
-
-    def __init__(self, inputs: int, outputs: int, enabled: bool = True) -> None:
-        super().__init__()
-        self.align = nn.Conv2d(inputs, outputs, 1) if enabled or inputs != outputs else nn.Identity()
-        if not enabled:
-            return
-        self.generate = nn.Sequential(
-            nn.Conv2d(outputs, outputs, 3, padding=1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1)
-        )
-
-    def forward(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
-        aligned = self.align(features)
-        generated: Tensor = self.generate(aligned if mask is None else aligned * mask)
-        return generated
-
-
-def random_mask(features: Tensor, rate: float) -> Tensor:
-    """Eq. 11: (N, 1, H, W) of zeros where a uniform number is below `rate` and ones elsewhere, one per position."""
-    shape = (features.shape[0], 1, *features.shape[2:])
-    return (torch.rand(shape, device=features.device) >= rate).to(features.dtype)
-
-
 class Model(Detector):
     """Masked reverse distillation; see the module's text."""
 
@@ -228,7 +202,7 @@ class Model(Detector):
             elif mode == "sample":
                 generated.append(fmm(scale, random_mask(scale, self.config.mask_rate)))
             elif mode == "complementary":
-                seen = _checkerboard(scale)
+                seen = checkerboard(scale)
                 generated.append(fmm(scale, seen) * (1 - seen) + fmm(scale, 1 - seen) * seen)
             else:
                 generated.append(fmm(scale))
@@ -283,12 +257,6 @@ def _schedules(optimizer: torch.optim.Optimizer, config: Config) -> list[torch.o
         return []
     floor = 0.02 * config.learning_rate
     return [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.max_steps, floor)]
-
-
-def _checkerboard(features: Tensor) -> Tensor:
-    rows = torch.arange(features.shape[2], device=features.device).view(-1, 1)
-    columns = torch.arange(features.shape[3], device=features.device)
-    return ((rows + columns) % 2).to(features.dtype).expand(1, 1, -1, -1)
 
 
 def _check(config: Config) -> None:

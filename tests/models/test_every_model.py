@@ -11,7 +11,14 @@ from adtool.errors import AdtoolError
 from adtool.models._detector import Detector, DetectorConfig
 
 TINY = {
-    "masked-rd": {"height": 64, "width": 64, "decoder_channels": (16, 16, 32), "depths": (1, 1, 1), "oce_depth": 1},
+    "masked-rd": {
+        "height": 64,
+        "width": 64,
+        "strides": (4, 8, 16),
+        "decoder_channels": (16, 16, 32),
+        "depths": (1, 1, 1),
+        "oce_depth": 1,
+    },
     "patchcore": {"height": 64, "width": 64, "coreset": 0.1},
     "padim": {"height": 64, "width": 64, "channels": 20},
 }
@@ -25,22 +32,27 @@ def tiny(name: str) -> Detector:
 
 
 def learn(model: Detector, images: torch.Tensor) -> Detector:
-    """One step of every stage between prepare and finish."""
+    """Twenty steps of every stage between prepare and finish."""
     batches = list(images.split(4))
     model.prepare(batches)
     model.train()
     for stage in model.stages():
-        for optimizer, loss in zip(stage.optimizers, stage.losses(batches[0]), strict=True):
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+        for step in range(20):
+            for optimizer, loss in zip(stage.optimizers, stage.losses(batches[step % 2]), strict=True):
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
     model.finish(batches)
     return model.eval()
 
 
 @pytest.fixture(scope="module")
 def images() -> torch.Tensor:
-    return torch.rand(10, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    """Stripes of a random phase under a little noise."""
+    generator = torch.Generator().manual_seed(1)
+    phase = torch.randint(8, (10, 1, 1), generator=generator)
+    stripes = ((torch.arange(64).view(-1, 1) + phase) % 8 < 4).float().expand(10, 64, 64)
+    return (stripes[:, None] * 0.6 + 0.4 * torch.rand(10, 3, 64, 64, generator=generator)).contiguous()
 
 
 @pytest.fixture(scope="module", params=models.names())

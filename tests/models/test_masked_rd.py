@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from adtool.errors import AdtoolError
-from adtool.models.masked_rd import Config, MaskGeneration, Model, random_mask
+from adtool.models.masked_rd import Config, Model
 
 SMALL = {"height": 64, "width": 64, "backbone": "resnet18", "block": "basic", "depths": (1, 1, 1), "oce_depth": 1}
 
@@ -71,32 +71,6 @@ def test_every_switch_changes_the_result_and_trains(switch):
     assert results[0][0] != results[1][0] or not torch.equal(results[0][1], results[1][1])
 
 
-def test_the_mask_hides_the_share_asked_for_at_whole_positions():
-    torch.manual_seed(0)
-    mask = random_mask(torch.zeros(4, 7, 100, 100), 0.3)
-    assert mask.shape == (4, 1, 100, 100)
-    assert set(mask.unique().tolist()) == {0.0, 1.0}
-    assert mask.mean().item() == pytest.approx(0.7, abs=0.01)
-    assert not torch.equal(mask[0], mask[1])
-
-
-def test_a_mask_rate_of_zero_is_no_mask():
-    fmm = MaskGeneration(3, 5)
-    features = torch.rand(2, 3, 8, 8)
-    assert torch.equal(fmm(features, random_mask(features, 0.0)), fmm(features))
-
-
-def test_a_hidden_position_is_regenerated_from_its_neighbours_only():
-    fmm = MaskGeneration(3, 5)
-    features = torch.rand(1, 3, 9, 9)
-    mask = torch.ones(1, 1, 9, 9)
-    mask[..., 4, 4] = 0
-    changed = features.clone()
-    changed[..., 4, 4] += 10
-    assert torch.equal(fmm(features, mask), fmm(changed, mask))
-    assert not torch.equal(fmm(features), fmm(changed))
-
-
 def test_the_map_is_zero_where_the_student_repeats_the_teacher(monkeypatch):
     model = small().eval()
     monkeypatch.setattr(model, "regenerate", lambda decoded, mode: model.taught)
@@ -143,6 +117,7 @@ def test_loss_falls_below_forty_percent_of_its_start():
         ({"block": "dense"}, "--set block=dense"),
         ({"scales": (3, 1)}, "--set scales"),
         ({"test_mask": "half"}, "--set test_mask"),
+        ({"schedule": "cosine"}, "needs max_steps"),
     ],
 )
 def test_configs_that_cannot_work_are_refused(values, words):
