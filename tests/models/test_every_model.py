@@ -32,12 +32,12 @@ def tiny(name: str) -> Detector:
 
 
 def learn(model: Detector, images: torch.Tensor) -> Detector:
-    """Twenty steps of every stage between prepare and finish."""
+    """Sixty steps of every stage between prepare and finish."""
     batches = list(images.split(4))
     model.prepare(batches)
     model.train()
     for stage in model.stages():
-        for step in range(20):
+        for step in range(60):
             for optimizer, loss in zip(stage.optimizers, stage.losses(batches[step % 2]), strict=True):
                 optimizer.zero_grad()
                 loss.backward()

@@ -123,3 +123,16 @@ def test_loss_falls_below_forty_percent_of_its_start():
 def test_configs_that_cannot_work_are_refused(values, words):
     with pytest.raises(AdtoolError, match=words):
         small(**values)
+
+
+def test_balanced_maps_count_each_scale_in_units_of_its_mean_on_good_images():
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    model = small(balance=True, sigma=1e-3).eval()
+    plain = small(sigma=1e-3).eval()
+    with torch.inference_mode():
+        taught = model.teach(images)
+        pairs = list(zip(taught, model.regenerate(model.decode(taught), "none"), strict=True))
+        torch.testing.assert_close(model.predict(images).maps, plain.predict(images).maps)  # all weights are 1 at first
+    model.finish(list(images.split(2)))
+    means = torch.stack([(1 - torch.cosine_similarity(e, g, dim=1)).mean() for e, g in pairs])
+    torch.testing.assert_close(model.weights, 1 / means, rtol=1e-4, atol=0)
