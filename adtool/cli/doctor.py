@@ -86,6 +86,4 @@ def _kernels(op: str, with_cuda: bool) -> dict[str, str | None]:
 def _versions() -> dict[str, str]:
     from importlib.metadata import version
 
-    return {
-        name: version(name) for name in ("numpy", "scipy", "scikit-learn", "pillow", "click", "rich", "safetensors")
-    }
+    return {name: version(name) for name in ("numpy", "scipy", "pillow", "click", "rich", "safetensors")}
