@@ -52,17 +52,20 @@ class StageFeatures(nn.Module):
         """Channels of each stage."""
         return self.backbone.channels
 
-    def standardise(self, batches: Iterable[Tensor]) -> None:
-        """Measure means and deviations over good images."""
+    def standardise(self, batches: Iterable[Tensor]) -> int:
+        """Measure means and deviations over good images; how many there were."""
         statistics = [ChannelStatistics() for _ in self.channels]
+        count = 0
         with torch.inference_mode():
             for images in batches:
+                count += len(images)
                 for one, features in zip(statistics, self.backbone(images), strict=True):
                     one.add(features)
         for index, one in enumerate(statistics):
             mean, std = one.mean_std()
             self.get_buffer(f"mean{index}").copy_(mean.view(1, -1, 1, 1))
             self.get_buffer(f"scale{index}").copy_((1 / std).view(1, -1, 1, 1))
+        return count
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return [

@@ -155,7 +155,8 @@ class Model(Detector):
         self.teacher = StageFeatures(config.backbone, [config.strides[scale - 1] for scale in config.scales])
         channels = self.teacher.channels
         teacher = dict(zip(config.scales, channels, strict=True))
-        mirrored = config.decoder_channels or Backbone(config.backbone, config.strides).channels
+        with torch.device("meta"):  # its channels alone are wanted
+            mirrored = config.decoder_channels or Backbone(config.backbone, config.strides).channels
         widths = {scale: mirrored[scale - 1] for scale in range(config.scales[0], config.scales[-1] + 1)}
         self.bottleneck = Bottleneck(teacher, widths, config)
         self.decoder = nn.ModuleList()  # coarsest first
@@ -258,6 +259,7 @@ class Model(Detector):
                 generated = self.regenerate(self.decode(taught), self.config.test_mask)
                 total += cosine_distance(taught, generated) * len(batch)
                 images += len(batch)
+                report("scales", images, 0)
         self.weights.copy_(images / total.clamp_min(1e-12))
 
     def predict(self, images: Tensor) -> Prediction:

@@ -116,9 +116,8 @@ class Model(Detector):
         """Standardise, then fill the banks (Algorithm 1)."""
         config = self.config
         with torch.inference_mode():
-            self.features.stages.standardise(batches)
+            images, seen = self.features.stages.standardise(batches), 0
             fine, deep = [], []
-            images, seen = sum(batch.shape[0] for batch in batches), 0
             for batch in batches:
                 patches, context = self.embed(batch)
                 seen += len(batch)
