@@ -9,8 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -20,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
+from adtool.devices import autocast, best_precision, memory_format, placed, reproducible
+from adtool.encoding import EncodedBatches, images_in
 from adtool.errors import AdtoolError
 from adtool.interrupt import Interrupt, deferred
 from adtool.models._detector import Detector, Report, Stage, silent
@@ -57,6 +58,10 @@ class _Training:
     best: dict[str, Tensor] | None = None
     saved_at: float = field(default_factory=time.monotonic)
     interrupt: Interrupt = field(default_factory=Interrupt)
+    batches: Any = None
+    """The images as the stage takes them: as they are, or encoded."""
+    watched: Any = None
+    """The validation images likewise."""
 
     @property
     def stage(self) -> Stage:
@@ -107,18 +112,11 @@ def train(
     )
     if resume:
         _resume(training)
-    with _reproducible(), deferred() as training.interrupt:  # a step is finished before the state is saved
-        model.to(memory_format=_memory_format(device))  # type: ignore[call-overload]
+    with reproducible(), deferred() as training.interrupt:  # a step is finished before the state is saved
+        model.to(memory_format=memory_format(device))  # type: ignore[call-overload]
         while training.position.stage < len(training.stages):
             _train_stage(training)
     model.eval()
-
-
-def best_precision(device: torch.device) -> torch.dtype:
-    """What a device trains fastest in without harm: bfloat16 or float16 on CUDA, float32 elsewhere."""
-    if device.type != "cuda":
-        return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
 
 
 def _save(training: _Training) -> None:
@@ -145,6 +143,8 @@ def _train_stage(training: _Training) -> None:
     stage, position = training.stage, training.position
     training.log({"event": "stage", "stage": stage.name, "step": position.step, "steps": _total_steps(training)})
     reason = "done"
+    training.batches = _encoded(training, training.images)
+    training.watched = _encoded(training, training.validation) if stage.validate is not None else None
     while position.epoch < stage.epochs and (position.epoch_step or not _at_limit(training)):
         _train_epoch(training)
         if stage.patience is not None and position.waited >= stage.patience:
@@ -156,6 +156,26 @@ def _train_stage(training: _Training) -> None:
     training.log({"event": "end", "stage": stage.name, "step": position.step, "why": reason, "best": position.best})
     training.position, training.best = Position(stage=position.stage + 1), None
     _save(training)
+
+
+def _encoded(training: _Training, images: ImageBatches | None) -> ImageBatches | EncodedBatches | None:
+    """The images, or what the stage's frozen part makes of them."""
+    encode = training.stage.encode
+    if images is None or encode is None:
+        return images
+    total = len(images)
+
+    def visit(done: int) -> None:
+        training.report("encoding", done, total)
+        if training.interrupt.requested:
+            _save(training)
+
+    def encoded(batch: Tensor) -> list[Tensor]:
+        with torch.no_grad(), autocast(training.device, training.precision):
+            return encode(placed(batch, training.device))
+
+    training.model.eval()
+    return EncodedBatches(images, encoded, visit=visit)
 
 
 def _train_epoch(training: _Training) -> None:
@@ -188,7 +208,7 @@ def _train_epoch(training: _Training) -> None:
 def _train_batches(training: _Training) -> None:
     """The steps of an epoch that are still to do, with the state saved every so often."""
     stage, position = training.stage, training.position
-    batches = training.images.shuffled(training.seed, position.epoch, stage.batch_size)
+    batches = training.batches.shuffled(training.seed, position.epoch, stage.batch_size)
     for batch in islice(batches, position.epoch_step, None):
         if _at_limit(training):
             break
@@ -204,10 +224,10 @@ def _train_step(training: _Training, images: Tensor) -> None:
     """One batch: step each optimiser on its loss before the stage computes the next loss."""
     stage, position = training.stage, training.position
     torch.manual_seed(_derived(training.seed, stage.name, position.step))
-    losses = stage.losses(_placed(training, images))
+    losses = stage.losses(placed(images, training.device))
     values: list[float] = []
     for optimizer in stage.optimizers:
-        with _autocast(training):
+        with autocast(training.device, training.precision):
             loss = next(losses, None)
         if loss is None:
             raise AdtoolError(_miscounted(stage, len(values)))
@@ -228,16 +248,16 @@ def _train_step(training: _Training, images: Tensor) -> None:
 def _validate(training: _Training) -> float | None:
     """The stage's loss over the held-out images, always with the same random numbers; None when it has none."""
     stage = training.stage
-    if stage.validate is None or training.validation is None:
+    if stage.validate is None or training.watched is None:
         return None
     torch.manual_seed(_derived(training.seed, stage.name, -1))
     training.model.eval()
     total = 0.0
-    with torch.no_grad(), _autocast(training):
-        for batch in training.validation:
-            loss = stage.validate(_placed(training, batch))
-            total += len(batch) * _finite(loss, stage, f"validation after step {training.position.step}")
-    return total / len(training.validation)
+    with torch.no_grad(), autocast(training.device, training.precision):
+        for batch in training.watched:
+            loss = stage.validate(placed(batch, training.device))
+            total += images_in(batch) * _finite(loss, stage, f"validation after step {training.position.step}")
+    return total / len(training.watched)
 
 
 def _watch(training: _Training, losses: list[float], validation: float | None) -> None:
@@ -278,27 +298,7 @@ def _miscounted(stage: Stage, losses: int) -> str:
     return f"training {stage.name}: the model yielded {losses} losses for {len(stage.optimizers)} optimisers"
 
 
-def _placed(training: _Training, images: Tensor) -> Tensor:
-    return images.to(training.device, non_blocking=True, memory_format=_memory_format(training.device))
-
-
-def _memory_format(device: torch.device) -> torch.memory_format:
-    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
-
-
-def _autocast(training: _Training) -> torch.autocast:
-    enabled = training.precision != torch.float32
-    return torch.autocast(training.device.type, dtype=training.precision if enabled else None, enabled=enabled)
-
-
 def _derived(seed: int, stage: str, step: int) -> int:
     """A seed for one step that no other step, stage or seed shares."""
     digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-@contextmanager
-def _reproducible() -> Iterator[None]:
-    """Let cuDNN choose its algorithms by rule and not by timing; CPU kernels are deterministic as they are."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
-        yield

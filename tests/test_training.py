@@ -73,6 +73,38 @@ def test_max_steps_ends_a_stage_inside_an_epoch() -> None:
     assert progress == [("training climb", step, 3) for step in range(4)]
 
 
+class Encoding(Detector):
+    """A frozen number and a learned one: the loss compares what `encode` made of the images with the learned one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros(()))
+        self.encoded = 0
+
+    def stages(self) -> list[Stage]:
+        def encode(images: Tensor) -> list[Tensor]:
+            self.encoded += len(images)
+            assert not self.training
+            return [images.mean((2, 3)), images.amax((1, 2, 3))]
+
+        def loss(features: list[Tensor]) -> Tensor:
+            means, peaks = features
+            assert means.shape[1:] == (3,) and len(means) == len(peaks)
+            return (self.value - peaks.mean()).square()
+
+        optimizer = torch.optim.SGD([self.value], 0.25)
+        return [Stage("encoded", lambda batch: iter([loss(batch)]), [optimizer], 30, 2, validate=loss, encode=encode)]
+
+
+def test_a_stage_with_a_frozen_part_sees_each_image_encoded_once() -> None:
+    model, images = Encoding(), Batched(6)
+    progress: list[tuple[str, int, int]] = []
+    train(model, images, validation=Batched(4), report=lambda *row: progress.append(row))
+    assert model.encoded == 10
+    assert model.value.item() == pytest.approx(images.images.amax((1, 2, 3)).mean().item(), abs=1e-2)
+    assert ("encoding", 4, 6) in progress and ("encoding", 6, 6) in progress
+
+
 def test_stages_run_in_order_and_schedules_step_with_each_step() -> None:
     model = Scripted()
     halving = model.climbing(max_steps=2)

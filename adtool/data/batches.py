@@ -37,6 +37,13 @@ def ahead(work: Callable[[Item], Result], items: Iterable[Item], *, workers: int
         pool.shutdown(wait=True, cancel_futures=True)
 
 
+def shuffled_order(count: int, seed: int, epoch: int, batch_size: int) -> list[int]:
+    """The numbers below `count` in an order of (seed, epoch), without a last, partial batch if there is a full one."""
+    order: list[int] = np.random.default_rng((seed, epoch)).permutation(count).tolist()
+    full = count - count % batch_size
+    return order[: full or None]
+
+
 class ImageBatches:
     """The images of some samples at one size.
 
@@ -76,9 +83,7 @@ class ImageBatches:
         A last, partial batch is dropped when there is at least one full batch.
         """
         batch_size = batch_size or self.batch_size
-        order: list[int] = np.random.default_rng((seed, epoch)).permutation(len(self)).tolist()
-        full = len(order) - len(order) % batch_size
-        return self._batches(order[: full or None], batch_size)
+        return self._batches(shuffled_order(len(self), seed, epoch, batch_size), batch_size)
 
     def _batches(self, order: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
         images: list[torch.Tensor] = []

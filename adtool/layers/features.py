@@ -37,11 +37,13 @@ class ChannelStatistics:
 class StageFeatures(nn.Module):
     """Images (N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor per stride: (backbone - mean) * scale by channel.
 
-    Means are 0 and scales 1 until `standardise` has seen good images.
+    Means are 0 and scales 1 until `standardise` has seen good images. `mirrored` features are the mean of those of the
+    image and of its mirror image at the same place, steadier at the price of a second pass of the backbone.
     """
 
-    def __init__(self, backbone: str, strides: Sequence[int]) -> None:
+    def __init__(self, backbone: str, strides: Sequence[int], *, mirrored: bool = False) -> None:
         super().__init__()
+        self.mirrored = mirrored
         self.backbone = Backbone(backbone, strides)
         for index, channels in enumerate(self.backbone.channels):
             self.register_buffer(f"mean{index}", torch.zeros(1, channels, 1, 1))
@@ -68,7 +70,11 @@ class StageFeatures(nn.Module):
         return count
 
     def forward(self, images: Tensor) -> list[Tensor]:
+        stages: list[Tensor] = self.backbone(images)
+        if self.mirrored:
+            pairs = zip(stages, self.backbone(images.flip(3)), strict=True)
+            stages = [(stage + mirrored.flip(3)) / 2 for stage, mirrored in pairs]
         return [
             (features - self.get_buffer(f"mean{index}")) * self.get_buffer(f"scale{index}")
-            for index, features in enumerate(self.backbone(images))
+            for index, features in enumerate(stages)
         ]

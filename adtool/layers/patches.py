@@ -1,8 +1,7 @@
 """Locally aware patch features (Roth et al. 2022, Section 3.1): backbone stages averaged over neighbourhoods, one grid.
 
 Where we differ: the average runs over zero-padded standardised features, so that patches cut by the border shrink
-towards the mean instead of standing out as rare; and, where `mirrored`, each feature is the mean of those of the image
-and of its mirror image at the same place, which steadies it at the price of a second pass of the backbone.
+towards the mean instead of standing out as rare.
 """
 
 from __future__ import annotations
@@ -23,14 +22,11 @@ class PatchFeatures(nn.Module):
         self, backbone: str, strides: Sequence[int], neighbourhood: int = 3, *, mirrored: bool = False
     ) -> None:
         super().__init__()
-        self.stages = StageFeatures(backbone, strides)
-        self.neighbourhood, self.mirrored = neighbourhood, mirrored
+        self.stages = StageFeatures(backbone, strides, mirrored=mirrored)
+        self.neighbourhood = neighbourhood
 
     def forward(self, images: Tensor) -> list[Tensor]:
         stages: list[Tensor] = self.stages(images)
-        if self.mirrored:
-            pairs = zip(stages, self.stages(images.flip(3)), strict=True)
-            stages = [(stage + mirrored.flip(3)) / 2 for stage, mirrored in pairs]
         side = self.neighbourhood
         return [F.avg_pool2d(stage, side, 1, side // 2) for stage in stages]
 

@@ -44,18 +44,21 @@ class Stage:
     """One thing that is trained: its optimisers, how long, and its losses.
 
     `losses(images)` is a generator which yields one loss per optimiser, in their order. Training steps the k-th
-    optimiser on the k-th loss before it asks for the next one, so a later loss sees the earlier steps.
+    optimiser on the k-th loss before it asks for the next one, so a later loss sees the earlier steps. Where there is
+    an `encode`, `losses` and `validate` are given what it returns in place of the images.
     """
 
     name: str
-    losses: Callable[[Tensor], Iterator[Tensor]]
+    losses: Callable[[Any], Iterator[Tensor]]
     optimizers: Sequence[Optimizer]
     epochs: int
     batch_size: int
     schedules: Sequence[LRScheduler] = field(default_factory=tuple)
     """Stepped once per optimisation step."""
-    validate: Callable[[Tensor], Tensor] | None = None
+    validate: Callable[[Any], Tensor] | None = None
     """(N, 3, H, W) held-out good images -> scalar loss; without it early stopping watches the training loss."""
+    encode: Callable[[Tensor], list[Tensor]] | None = None
+    """What a frozen part makes of (N, 3, H, W) images, tensors (N, ...); done once per image where memory allows."""
     patience: int | None = None
     """Epochs without an improvement of `min_delta` before training stops; None trains to the end."""
     min_delta: float = 1e-4

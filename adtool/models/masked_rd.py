@@ -7,16 +7,15 @@ anomaly map is the cosine distance between F_E and F_G, summed over scales (Eq. 
 
 Where we differ: the group-norm gate of SCConv is soft unless `hard_gate` (the paper's hard gate gives the norm no
 gradient); the mask rate, unstated in the paper, is 0.5; no mask at test time; teachers that are no ResNet set the
-decoder's width and blocks by `decoder_channels` and `block`. Off in `paper`: `standardise` gives every teacher channel
-zero mean and unit variance first, `balance` weighs the scales' maps. The paper reports 99.1 / 98.5 / 95.9 (image
-AUROC, pixel AUROC, PRO in percent) over MVTec AD with the `paper` preset.
+decoder's width and blocks by `decoder_channels` and `block`. Off in `paper`: `mirrored` features, and the `gaussian`
+residual, which judges by how far F_E lies from what a linear Gaussian fitted on good images expects of it given F_G.
+The paper reports 99.1 / 98.5 / 95.9 (image AUROC, pixel AUROC, PRO in percent) over MVTec AD with the `paper` preset.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, cast
 
 import torch
@@ -27,13 +26,13 @@ from adtool.errors import AdtoolError
 from adtool.layers.backbones import Backbone
 from adtool.layers.feature_mask import MaskGeneration, checkerboard, random_mask
 from adtool.layers.features import StageFeatures
-from adtool.layers.residual import chain, convolution_norm_relu
-from adtool.layers.scconv import SCConv
+from adtool.layers.gaussian_residual import GaussianResidual
+from adtool.layers.one_class_embedding import OneClassEmbedding
+from adtool.layers.residual import chain
 from adtool.models._detector import Batches, Detector, DetectorConfig, Prediction, Report, Stage, silent
 from adtool.ops.cosine_distance import cosine_distance
 from adtool.ops.cosine_map import cosine_map
 from adtool.ops.gaussian_blur import gaussian_blur
-from adtool.ops.simam import simam
 
 
 @dataclass(frozen=True)
@@ -49,9 +48,10 @@ class Config(DetectorConfig):
             "decoder_channels": (64, 128, 256),
             "block": "basic",
             "depths": (2, 2, 2),
-            "max_steps": 250,
+            "mirrored": True,
+            "max_steps": 1000,
             "schedule": "cosine",
-            "balance": True,
+            "residual": "gaussian",
         },
         "small": {
             "height": 128,
@@ -63,7 +63,7 @@ class Config(DetectorConfig):
             "batch_size": 8,
             "max_steps": 200,
             "schedule": "cosine",
-            "balance": True,
+            "residual": "gaussian",
         },
     }
 
@@ -72,7 +72,8 @@ class Config(DetectorConfig):
     """Strides of the teacher's stages F1, F2, F3 (each twice the one before)."""
     scales: tuple[int, ...] = (1, 2, 3)
     """Which of them enter the fusion, the loss and the score (Table 7)."""
-    standardise: bool = False
+    mirrored: bool = False
+    """Average the teacher's features with those of the mirrored image: two passes of the teacher."""
     scconv: bool = True
     """Table 6."""
     simam: bool = True
@@ -105,8 +106,8 @@ class Config(DetectorConfig):
     schedule: str = "constant"
     """"constant", or "cosine" down to 2 % of the learning rate at `max_steps`."""
     patience: int | None = 20
-    balance: bool = False
-    """Weigh each scale's map by one over its mean distance on good images, so that no scale drowns the others."""
+    residual: str = "cosine"
+    """"cosine" (Eq. 12), or "gaussian" (`adtool.layers.gaussian_residual`)."""
     sigma: float = 4.0
     """Gaussian smoothing of the map, pixels at 256 px; scales with the input."""
     image_score: str = "max"
@@ -117,48 +118,24 @@ def _ratio(config: Config) -> int | None:
     return config.bottleneck_ratio if config.block == "bottleneck" else None
 
 
-class Bottleneck(nn.Module):
-    """MSFF, SCSAtt and OCE (Eq. 1): teacher features, finest first -> (N, 2 C, h/2, w/2), h x w the coarsest grid."""
-
-    def __init__(self, teacher: dict[int, int], widths: dict[int, int], config: Config) -> None:
-        super().__init__()
-        deepest = max(widths)
-        self.reduce = nn.ModuleList()
-        for scale, channels in teacher.items():
-            hops = [channels, *(width for at, width in widths.items() if at > scale)]
-            self.reduce.append(nn.Sequential(*[convolution_norm_relu(a, b, 3, 2) for a, b in pairwise(hops)]))
-        fused = widths[deepest]
-        inputs = sum(channels if scale == deepest else fused for scale, channels in teacher.items())
-        self.fuse = convolution_norm_relu(inputs, fused, 1)
-        self.scconv = SCConv(fused, hard=config.hard_gate) if config.scconv else nn.Identity()
-        self.mix = convolution_norm_relu(fused, fused, 1)
-        self.attends = config.simam
-        self.embed = chain(fused, 2 * fused, config.oce_depth, "down", _ratio(config))
-
-    def forward(self, features: list[Tensor]) -> Tensor:
-        reduced = [reduce(scale) for reduce, scale in zip(self.reduce, features, strict=True)]
-        hidden = self.mix(self.scconv(self.fuse(torch.cat(reduced, dim=1))))
-        embedded: Tensor = self.embed(simam(hidden) if self.attends else hidden)
-        return embedded
-
-
 class Model(Detector):
     """Masked reverse distillation; see the module's text."""
 
     config: Config
-    weights: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         _check(config)
         self.config = config
-        self.teacher = StageFeatures(config.backbone, [config.strides[scale - 1] for scale in config.scales])
+        strides = [config.strides[scale - 1] for scale in config.scales]
+        self.teacher = StageFeatures(config.backbone, strides, mirrored=config.mirrored)
         channels = self.teacher.channels
         teacher = dict(zip(config.scales, channels, strict=True))
         with torch.device("meta"):  # its channels alone are wanted
             mirrored = config.decoder_channels or Backbone(config.backbone, config.strides).channels
         widths = {scale: mirrored[scale - 1] for scale in range(config.scales[0], config.scales[-1] + 1)}
-        self.bottleneck = Bottleneck(teacher, widths, config)
+        switches = {"scconv": config.scconv, "hard_gate": config.hard_gate, "attends": config.simam}
+        self.bottleneck = OneClassEmbedding(teacher, widths, config.oce_depth, _ratio(config), **switches)
         self.decoder = nn.ModuleList()  # coarsest first
         inputs = 2 * widths[config.scales[-1]]
         for scale, width in reversed(widths.items()):
@@ -166,7 +143,7 @@ class Model(Detector):
             inputs = width
         self.decoded = [scale in teacher for scale in widths]
         self.masks = nn.ModuleList(MaskGeneration(widths[scale], c, config.fmm) for scale, c in teacher.items())
-        self.register_buffer("weights", torch.ones(len(config.scales)))
+        self.residual = GaussianResidual(channels) if config.residual == "gaussian" else None
         self._initialise()
 
     @property
@@ -178,13 +155,8 @@ class Model(Detector):
             if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
                 nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
-    def prepare(self, batches: Batches, report: Report = silent) -> None:
-        """Mean and standard deviation of each teacher channel over the good images, where `standardise` asks for it."""
-        if self.config.standardise:
-            self.teacher.standardise(batches)
-
     def teach(self, images: Tensor) -> list[Tensor]:
-        """F_E: frozen teacher features, finest first, standardised where the config says so."""
+        """F_E: frozen teacher features, finest first."""
         with torch.no_grad():
             features: list[Tensor] = self.teacher(images)
         return features
@@ -214,8 +186,7 @@ class Model(Detector):
                 generated.append(fmm(scale))
         return generated
 
-    def _loss(self, images: Tensor, mode: str) -> Tensor:
-        taught = self.teach(images)
+    def _loss(self, taught: list[Tensor], mode: str) -> Tensor:
         generated = self.regenerate(self.decode(taught), mode)
         if self.config.loss == "flat":
             pairs = zip(taught, generated, strict=True)
@@ -231,8 +202,8 @@ class Model(Detector):
         ]
         optimizer = torch.optim.Adam(groups, lr=config.learning_rate, betas=config.betas)
 
-        def losses(images: Tensor) -> Iterator[Tensor]:
-            yield self._loss(images, "sample")
+        def losses(taught: list[Tensor]) -> Iterator[Tensor]:
+            yield self._loss(taught, "sample")
 
         return [
             Stage(
@@ -242,38 +213,45 @@ class Model(Detector):
                 schedules=_schedules(optimizer, config),
                 epochs=config.epochs,
                 batch_size=config.batch_size,
-                validate=lambda images: self._loss(images, config.test_mask),
+                validate=lambda taught: self._loss(taught, config.test_mask),
+                encode=self.teach,
                 patience=config.patience,
                 max_steps=config.max_steps,
             )
         ]
 
     def finish(self, batches: Batches, report: Report = silent) -> None:
-        """Mean distance of each scale over the good images, where `balance` asks for it."""
-        if not self.config.balance:
+        """Fit the Gaussian residual to the good images, where there is one."""
+        if self.residual is None:
             return
-        total, images = torch.zeros_like(self.weights), 0
-        with torch.inference_mode():
-            for batch in batches:
-                taught = self.teach(batch)
-                generated = self.regenerate(self.decode(taught), self.config.test_mask)
-                total += cosine_distance(taught, generated) * len(batch)
-                images += len(batch)
-                report("scales", images, 0)
-        self.weights.copy_(images / total.clamp_min(1e-12))
+
+        def pairs() -> Iterator[tuple[list[Tensor], list[Tensor]]]:
+            done = 0
+            for images in batches:
+                yield self.compare(images)
+                done += len(images)
+                report("residuals", done, 0)
+
+        with torch.no_grad():
+            self.residual.fit(pairs())
+
+    def compare(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        """F_E and, as at test time, F_G of images."""
+        taught = self.teach(images)
+        return taught, self.regenerate(self.decode(taught), self.config.test_mask)
 
     def predict(self, images: Tensor) -> Prediction:
-        taught = self.teach(images)
-        generated = self.regenerate(self.decode(taught), self.config.test_mask)
+        taught, generated = self.compare(images)
         size = (images.shape[2], images.shape[3])
-        if self.config.balance:
-            weighed = zip(self.weights, taught, generated, strict=True)
-            raw = torch.stack([weight * cosine_map([e], [g], size) for weight, e, g in weighed]).sum(0)
+        sigma = self.config.sigma * size[0] / 256
+        if self.residual is None:
+            raw = deep = cosine_map(taught, generated, size)  # Eq. 12, summed over scales
         else:
-            raw = cosine_map(taught, generated, size)  # Eq. 12, summed over scales
-        maps = gaussian_blur(raw, self.config.sigma * size[0] / 256)
-        scores = maps.amax((1, 2, 3)) if self.config.image_score == "max" else raw.mean((1, 2, 3))
-        return Prediction(maps, scores)
+            raw, deep = self.residual(taught, generated, size)
+        maps = gaussian_blur(raw, sigma)
+        if self.config.image_score == "mean":
+            return Prediction(maps, deep.mean((1, 2, 3)))
+        return Prediction(maps, (maps if deep is raw else gaussian_blur(deep, sigma)).amax((1, 2, 3)))
 
 
 def _schedules(optimizer: torch.optim.Optimizer, config: Config) -> list[torch.optim.lr_scheduler.LRScheduler]:
@@ -288,6 +266,7 @@ def _check(config: Config) -> None:
         "block": ("bottleneck", "basic"),
         "loss": ("pixel", "flat"),
         "image_score": ("max", "mean"),
+        "residual": ("cosine", "gaussian"),
         "test_mask": ("none", "bypass", "complementary"),
         "schedule": ("constant", "cosine"),
     }

@@ -51,21 +51,22 @@ def test_any_choice_of_scales_works(scales):
 
 @pytest.mark.parametrize(
     "switch",
-    [{"fmm": False}, {"simam": False}, {"scconv": False}, {"hard_gate": True}, {"loss": "flat"}, {"standardise": True}]
-    + [{"test_mask": "bypass"}, {"test_mask": "complementary"}, {"image_score": "mean"}, {"block": "bottleneck"}],
+    [{"fmm": False}, {"simam": False}, {"scconv": False}, {"hard_gate": True}, {"loss": "flat"}, {"mirrored": True}]
+    + [{"test_mask": "bypass"}, {"test_mask": "complementary"}, {"image_score": "mean"}, {"block": "bottleneck"}]
+    + [{"residual": "gaussian"}],
 )
 def test_every_switch_changes_the_result_and_trains(switch):
     images = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     results = []
     for values in ({}, switch):
         model = small(**values)
-        model.prepare([images])
         (stage,) = model.stages()
         torch.manual_seed(1)
-        (loss,) = stage.losses(images)
+        (loss,) = stage.losses(stage.encode(images))
         loss.backward()
         stage.optimizers[0].step()
         model.eval()
+        model.finish([images])
         with torch.inference_mode():
             results.append((loss.item(), model.predict(images).scores))
     assert results[0][0] != results[1][0] or not torch.equal(results[0][1], results[1][1])
@@ -97,12 +98,12 @@ def test_loss_falls_below_forty_percent_of_its_start():
     torch.manual_seed(0)
     rows = torch.arange(64.0).view(-1, 1).expand(64, 64)
     images = torch.stack([((rows + shift) % 16 / 16).expand(3, 64, 64) for shift in range(8)])
-    model = small(decoder_channels=(32, 32, 64), standardise=True, mask_rate=0.3)
-    model.prepare([images])
+    model = small(decoder_channels=(32, 32, 64), mask_rate=0.3)
     (stage,) = model.stages()
+    taught = stage.encode(images)
     optimizer, losses = stage.optimizers[0], []
     for _ in range(80):
-        (loss,) = stage.losses(images)
+        (loss,) = stage.losses(taught)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -125,14 +126,23 @@ def test_configs_that_cannot_work_are_refused(values, words):
         small(**values)
 
 
-def test_balanced_maps_count_each_scale_in_units_of_its_mean_on_good_images():
-    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    model = small(balance=True, sigma=1e-3).eval()
-    plain = small(sigma=1e-3).eval()
+def test_mirrored_features_turn_with_the_image():
+    model = small(mirrored=True).eval()
+    images = torch.rand(2, 3, 64, 64)
+    for scale, turned in zip(model.teach(images), model.teach(images.flip(3)), strict=True):
+        torch.testing.assert_close(scale, turned.flip(3), rtol=1e-4, atol=1e-4)
+
+
+def test_gaussian_residual_is_small_on_good_images_and_large_where_the_teacher_sees_something_else():
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.arange(64.0).view(-1, 1).expand(3, 64, 64) / 64
+    images = rows + 0.05 * torch.rand(24, 3, 64, 64, generator=generator)
+    model = small(residual="gaussian").eval()
+    model.finish(list(images[:20].split(5)))
+    odd = images[20:].clone()
+    odd[:, :, 16:32, 40:56] = 1 - odd[:, :, 16:32, 40:56]
     with torch.inference_mode():
-        taught = model.teach(images)
-        pairs = list(zip(taught, model.regenerate(model.decode(taught), "none"), strict=True))
-        torch.testing.assert_close(model.predict(images).maps, plain.predict(images).maps)  # all weights are 1 at first
-    model.finish(list(images.split(2)))
-    means = torch.stack([(1 - torch.cosine_similarity(e, g, dim=1)).mean() for e, g in pairs])
-    torch.testing.assert_close(model.weights, 1 / means, rtol=1e-4, atol=0)
+        good, bad = model.predict(images[20:]), model.predict(odd)
+    assert bad.scores.min() > good.scores.max()
+    peak = bad.maps.flatten(1).argmax(1)
+    assert ((peak // 64 >= 12) & (peak // 64 < 36) & (peak % 64 >= 36) & (peak % 64 < 60)).all()

@@ -1,0 +1,41 @@
+"""How training uses a device: precision, memory format, and algorithms chosen by rule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+
+def best_precision(device: torch.device) -> torch.dtype:
+    """What a device trains fastest in without harm: bfloat16 or float16 on CUDA, float32 elsewhere."""
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """The layout in which a device convolves fastest in training."""
+    return torch.channels_last if device.type == "cuda" else torch.contiguous_format
+
+
+def placed(batch: Any, device: torch.device) -> Any:
+    """A (N, C, H, W) tensor, or a list of such tensors, on the device in its layout."""
+    if isinstance(batch, list):
+        return [placed(part, device) for part in batch]
+    return batch.to(device, non_blocking=True, memory_format=memory_format(device))
+
+
+def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
+    """Mixed precision, unless `precision` is float32."""
+    enabled = precision != torch.float32
+    return torch.autocast(device.type, dtype=precision if enabled else None, enabled=enabled)
+
+
+@contextmanager
+def reproducible() -> Iterator[None]:
+    """Let cuDNN choose its algorithms by rule and not by timing; CPU kernels are deterministic as they are."""
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        yield
