@@ -37,8 +37,9 @@ def learn(model: Detector, images: torch.Tensor) -> Detector:
     model.prepare(batches)
     model.train()
     for stage in model.stages():
+        inputs = [stage.encode(batch) for batch in batches] if stage.encode else batches
         for step in range(60):
-            for optimizer, loss in zip(stage.optimizers, stage.losses(batches[step % 2]), strict=True):
+            for optimizer, loss in zip(stage.optimizers, stage.losses(inputs[step % 2]), strict=True):
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
