@@ -11,12 +11,15 @@ from torch import Tensor, nn
 
 from adtool.layers.conditional_gaussian import ConditionalGaussian, SecondMoments
 
+FINEST = 2.0
+"""Weight of the finest scale in the map; the others have 1."""
+
 
 class GaussianResidual(nn.Module):
     """What the student leaves unexplained: linear Gaussians of F_E given the direction of F_G, finest scale first.
 
-    The map comes from all scales but the coarsest, F_E of the finest averaged over 3 x 3 positions; the image score is
-    the maximum over all scales but the finest, averaged likewise: small defects show where they are in the one, what is
+    The map comes from all scales but the coarsest, the finest averaged over 3 x 3 positions; the image score is the
+    largest sum over all scales but the finest, averaged likewise: small defects show where they are in the one, what is
     missing or misplaced shows in the other.
     """
 
@@ -41,13 +44,17 @@ class GaussianResidual(nn.Module):
             cast(ConditionalGaussian, gaussian).fit(one)
 
     def forward(self, taught: list[Tensor], generated: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-        """Two maps (N, 1, *size): where, and whether at all."""
-        distances = [
-            F.interpolate(distance, size, mode="bilinear", align_corners=True)
-            for distance in self._each("forward", taught, generated)
-        ]
-        return torch.stack(distances[: self.fine]).sum(0), torch.stack(distances[self.fine :]).sum(0)
+        """The map (N, 1, *size), and the distances (N, 1, h, w) whose maximum is the image score."""
+        distances = list(self._each("forward", taught, generated))
+        fine, deep = distances[: self.fine], distances[self.fine :]
+        first, *others = [_resized(distance, size) for distance in fine]
+        grid = (deep[0].shape[2], deep[0].shape[3])
+        return FINEST * first + sum(others), torch.stack([_resized(distance, grid) for distance in deep]).sum(0)
 
     def _each(self, method: str, taught: list[Tensor], generated: list[Tensor]) -> Iterator[Tensor]:
         for gaussian, scale in zip(self.gaussians, self.scales, strict=True):
             yield getattr(gaussian, method)(taught[scale], F.normalize(generated[scale], dim=1))
+
+
+def _resized(distance: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(distance, size, mode="bilinear", align_corners=True)

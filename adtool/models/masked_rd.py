@@ -51,6 +51,7 @@ class Config(DetectorConfig):
             "mirrored": True,
             "max_steps": 1000,
             "schedule": "cosine",
+            "test_mask": "complementary",
             "residual": "gaussian",
         },
         "small": {
@@ -63,6 +64,7 @@ class Config(DetectorConfig):
             "batch_size": 8,
             "max_steps": 200,
             "schedule": "cosine",
+            "test_mask": "complementary",
             "residual": "gaussian",
         },
     }
@@ -111,7 +113,7 @@ class Config(DetectorConfig):
     sigma: float = 4.0
     """Gaussian smoothing of the map, pixels at 256 px; scales with the input."""
     image_score: str = "max"
-    """"max" of the smoothed map, or "mean" of the unsmoothed one (CIFAR-10)."""
+    """"max" of the smoothed map, or "mean" of the unsmoothed one (CIFAR-10); of the deep distances of "gaussian"."""
 
 
 def _ratio(config: Config) -> int | None:
@@ -242,16 +244,16 @@ class Model(Detector):
 
     def predict(self, images: Tensor) -> Prediction:
         taught, generated = self.compare(images)
-        size = (images.shape[2], images.shape[3])
-        sigma = self.config.sigma * size[0] / 256
+        size, sigma = (images.shape[2], images.shape[3]), self.config.sigma * images.shape[2] / 256
+        largest = self.config.image_score == "max"
         if self.residual is None:
-            raw = deep = cosine_map(taught, generated, size)  # Eq. 12, summed over scales
+            raw = cosine_map(taught, generated, size)  # Eq. 12, summed over scales
+            maps = gaussian_blur(raw, sigma)
+            judged = maps if largest else raw
         else:
-            raw, deep = self.residual(taught, generated, size)
-        maps = gaussian_blur(raw, sigma)
-        if self.config.image_score == "mean":
-            return Prediction(maps, deep.mean((1, 2, 3)))
-        return Prediction(maps, (maps if deep is raw else gaussian_blur(deep, sigma)).amax((1, 2, 3)))
+            raw, judged = self.residual(taught, generated, size)
+            maps = gaussian_blur(raw, sigma)
+        return Prediction(maps, judged.amax((1, 2, 3)) if largest else judged.mean((1, 2, 3)))
 
 
 def _schedules(optimizer: torch.optim.Optimizer, config: Config) -> list[torch.optim.lr_scheduler.LRScheduler]:
