@@ -9,18 +9,20 @@ from pathlib import Path
 from adtool.data import Dataset, Sample
 from adtool.errors import AdtoolError, ImageError
 
-SHARE = 0.2
+SHARE = 0.1
 MOST = 200
 LEAST = 10  # where there are ENOUGH images or more
 ENOUGH = 30
+SHARE_OF_FEW = 0.2  # where there are fewer
 
 
 def hold_out(dataset: Dataset, holdout: float | None = None, seed: int = 0) -> tuple[list[Sample], list[Sample]]:
     """The good images to train on and those held out, each in the data set's order.
 
     Held out are `holdout` of the training images (a share below 1, or a number); when None, the data set's own
-    validation images, or else 20 % of the training images: at least 10 of 30 or more, at most 200, and none when 20 %
-    is a single image. Which ones depends on `seed` and the file names alone. Test images are never used.
+    validation images, or else 10 % of the training images, at least 10 and at most 200; of fewer than 30 a
+    fifth, and none when that is a single image. Which ones depends on `seed` and the file names alone. Test images are
+    never used.
 
     Raises AdtoolError when no image would be left to train on.
     """
@@ -48,7 +50,7 @@ def fingerprint(dataset: Dataset, samples: Sequence[Sample]) -> str:
 def _number(images: int, holdout: float | None) -> int:
     """How many of so many images to hold out."""
     if holdout is None:
-        number = min(max(round(SHARE * images), LEAST if images >= ENOUGH else 0), MOST)
+        number = min(max(round(SHARE * images), LEAST), MOST) if images >= ENOUGH else round(SHARE_OF_FEW * images)
         return number if number > 1 else 0
     return round(holdout * images) if holdout < 1 else round(holdout)
 

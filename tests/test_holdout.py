@@ -21,7 +21,7 @@ def dataset(train: int = 0, val: int = 0, root: Path = Path("/data"), order: int
 
 @pytest.mark.parametrize(
     ("images", "held_out"),
-    [(1, 0), (7, 0), (8, 2), (29, 6), (30, 10), (50, 10), (60, 12), (1000, 200), (5000, 200)],
+    [(1, 0), (7, 0), (8, 2), (29, 6), (30, 10), (100, 10), (120, 12), (2000, 200), (5000, 200)],
 )
 def test_a_fifth_is_held_out_within_its_limits(images: int, held_out: int) -> None:
     good, held = hold_out(dataset(images))

@@ -27,8 +27,8 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="One of `adtool models`.")
 @click.option("--preset", default="default", show_default=True, metavar="NAME", help="One of the model's presets.")
-@click.option("--category", metavar="NAME", help="Which category, where the data set has several.")
-@click.option("--layout", metavar="NAME", help="Layout of the data set.  [default: detected]")
+@_options.category
+@_options.layout
 @click.option(
     "--output", type=FOLDER, metavar="DIR", help="Where the run's files go.  [default: a new folder in runs/]"
 )
@@ -50,7 +50,7 @@ def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -
     "--holdout",
     type=click.FloatRange(0),
     metavar="SHARE|NUMBER",
-    help="Good images kept for the threshold.  [default: the data set's own, else 20 %]",
+    help="Good images kept for the threshold.  [default: the data set's own, else 10 %]",
 )
 @click.option("--resume", is_flag=True, help="Go on with an unfinished run.")
 @_options.workers

@@ -78,7 +78,7 @@ def test_settings_come_from_file_and_options_the_later_winning(adtool: Run, pict
         (["--preset", "huge"], 1, "--preset huge: not a preset of this model; known presets: default, long"),
         (["--false-alarm-rate", "1"], 2, "is not in the range 0<x<1"),
         (["--device", "tpu"], 2, "not a device"),
-        (["--layout", "circle"], 1, "--layout circle"),
+        (["--layout", "circle"], 2, "'circle' is not one of"),
         (["--resume"], 1, "no unfinished run"),
     ],
 )
