@@ -123,7 +123,7 @@ def _load_strictly(backbone: Backbone, path: Path, state: dict[str, Tensor]) -> 
     """Compare the file with the whole published network, key by key, then load the part that `backbone` has."""
     with torch.device("meta"):
         whole = ARCHITECTURES[backbone.name].build(None).state_dict()
-    if backbone.name == "mobilenet_v2" and not state.keys() & whole.keys():
+    if backbone.name == "mobilenet_v2" and state.keys() - whole.keys():
         state = _in_order(whole, state)
     required = {key for key in whole if not key.startswith(HEADS) and not key.endswith("num_batches_tracked")}
     if missing := sorted(required - state.keys()):

@@ -140,9 +140,16 @@ def test_files_that_hold_no_weights_are_refused(alone):
 
 def test_a_trunk_under_other_names_loads_in_order(alone):
     whole = ARCHITECTURES["mobilenet_v2"].build(None).state_dict()
-    trunk = {f"t{number}": value for number, (key, value) in enumerate(whole.items()) if key.startswith("features.")}
-    trunk["t0"] = torch.from_numpy(np.full(tuple(trunk["t0"].shape), 0.5, dtype=np.float32))
+    trunk = {}
+    for number, (key, value) in enumerate(whole.items()):
+        if key.startswith("features."):  # the published trunk has torchvision's names outside its blocks
+            trunk[f"t{number}" if ".conv." in key else key] = value
+    first = "features.0.0.weight"
+    trunk[first] = torch.from_numpy(np.full(tuple(trunk[first].shape), 0.5, dtype=np.float32))
+    inner = "features.1.conv.0.0.weight"
+    trunk[f"t{list(whole).index(inner)}"] = torch.full(tuple(whole[inner].shape), 0.25)
     torch.save(trunk, alone / "trunk.pt")
     backbone = Backbone("mobilenet_v2", (4,))
     load_backbone(backbone, file=alone / "trunk.pt")
-    assert torch.all(backbone.network.state_dict()["features.0.0.weight"] == 0.5)
+    loaded = backbone.network.state_dict()
+    assert torch.all(loaded[first] == 0.5) and torch.all(loaded[inner] == 0.25)
