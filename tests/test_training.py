@@ -229,6 +229,22 @@ def test_ctrl_c_saves_and_resuming_gives_the_weights_of_an_uninterrupted_trainin
     assert not same(whole, stopped)
 
 
+@pytest.mark.parametrize("stop", [("encoding", 4), ("training encoded", 7)])
+def test_a_stage_with_a_frozen_part_resumes_to_the_same_weights(tmp_path: Path, stop: tuple[str, int]) -> None:
+    settings: dict[str, Any] = {"validation": Batched(4), "checkpoint": tmp_path / "state"}
+    whole, stopped, resumed = Encoding(), Encoding(), Encoding()
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if (what, done) == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, Batched(6), report=interrupt, **settings)
+    train(resumed, Batched(6), resume=True, **settings)
+    train(whole, Batched(6), validation=Batched(4))
+    assert whole.value.item() == resumed.value.item() != stopped.value.item()
+
+
 def test_resuming_a_stage_that_was_stopped_at_its_limit_still_watches_it(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"validation": Batched(5), "checkpoint": tmp_path / "state", "save_seconds": 0.0}
     whole, stopped, resumed = toy(max_steps=4), toy(max_steps=4), toy(max_steps=4)
