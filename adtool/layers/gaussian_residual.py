@@ -11,27 +11,25 @@ from torch import Tensor, nn
 
 from adtool.layers.conditional_gaussian import ConditionalGaussian, SecondMoments
 
-FINEST = 2.0
-"""Weight of the finest scale in the map; the others have 1."""
-
 
 class GaussianResidual(nn.Module):
     """What the student leaves unexplained: linear Gaussians of F_E given the direction of F_G, finest scale first.
 
-    The map comes from all scales but the coarsest, the finest averaged over 3 x 3 positions; the image score is the
-    largest sum over all scales but the finest, averaged likewise: small defects show where they are in the one, what is
-    missing or misplaced shows in the other.
+    The map comes from all scales but the coarsest, the finest twice as averaged over 3 x 3 positions and once as it is;
+    the image score is the largest sum over all scales but the finest, averaged likewise: small defects show where they
+    are in the one, what is missing or misplaced shows in the other.
     """
 
     def __init__(self, channels: list[int]) -> None:
         super().__init__()
         last = len(channels) - 1
-        fine = [(scale, 1 if scale else 3) for scale in range(max(last, 1))]
-        deep = [(scale, 3) for scale in range(min(last, 1), last + 1)]
-        self.scales = [scale for scale, _ in fine + deep]
+        fine = [(0, 3, 2.0), *((scale, 1, 1.0) for scale in range(max(last, 1)))]  # scale, neighbourhood, weight
+        deep = [(scale, 3, 1.0) for scale in range(min(last, 1), last + 1)]
+        self.scales, sides, self.weights = zip(*fine, *deep, strict=True)
         self.fine = len(fine)
         self.gaussians = nn.ModuleList(
-            ConditionalGaussian(channels[scale], channels[scale], side) for scale, side in fine + deep
+            ConditionalGaussian(channels[scale], channels[scale], side)
+            for scale, side in zip(self.scales, sides, strict=True)
         )
 
     def fit(self, pairs: Iterable[tuple[list[Tensor], list[Tensor]]]) -> None:
@@ -45,16 +43,17 @@ class GaussianResidual(nn.Module):
 
     def forward(self, taught: list[Tensor], generated: list[Tensor], size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """The map (N, 1, *size), and the distances (N, 1, h, w) whose maximum is the image score."""
-        distances = list(self._each("forward", taught, generated))
+        each = zip(self.weights, self._each("forward", taught, generated), strict=True)
+        distances = [weight * distance for weight, distance in each]
         fine, deep = distances[: self.fine], distances[self.fine :]
-        first, *others = [_resized(distance, size) for distance in fine]
         grid = (deep[0].shape[2], deep[0].shape[3])
-        return FINEST * first + sum(others), torch.stack([_resized(distance, grid) for distance in deep]).sum(0)
+        return _summed(fine, size), _summed(deep, grid)
 
     def _each(self, method: str, taught: list[Tensor], generated: list[Tensor]) -> Iterator[Tensor]:
         for gaussian, scale in zip(self.gaussians, self.scales, strict=True):
             yield getattr(gaussian, method)(taught[scale], F.normalize(generated[scale], dim=1))
 
 
-def _resized(distance: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(distance, size, mode="bilinear", align_corners=True)
+def _summed(distances: list[Tensor], size: tuple[int, int]) -> Tensor:
+    resized = [F.interpolate(distance, size, mode="bilinear", align_corners=True) for distance in distances]
+    return torch.stack(resized).sum(0)
