@@ -196,6 +196,10 @@ def test_a_test_has_the_name_of_what_it_tests() -> None:
         "test_build",
         "ops/test_native",
         "ops/test_every_op",
+        "emulation/test_emulated_ops",
+        "emulation/test_device",
+        "emulation/test_planted_bugs",
+        "emulation/test_sanitizers",
         "models/test_every_model",
     }
     beyond |= {"data/test_open_dataset", "metrics/test_sorters", "cli/test_help", "cli/test_errors"}

@@ -1,0 +1,248 @@
+#include "emulation/machine.h"
+
+#include <cstdlib>
+#include <map>
+#include <mutex>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+#include "emulation/crew.h"
+#include "emulation/cuda_runtime.h"
+#include "emulation/sanitizers.h"
+
+namespace adtool::emulation {
+
+Coordinates coordinates;
+Crew* crew = nullptr;
+Thread* running = nullptr;
+
+namespace {
+
+constexpr unsigned MAX_GRID_X = 0x7fffffff, MAX_GRID_YZ = 0xffff, MAX_BLOCK_Z = 64;
+#ifdef ADTOOL_TSAN
+constexpr unsigned CREWS = 2;  // blocks take turns; what two of them do is unordered, as on a device
+#else
+constexpr unsigned CREWS = 1;
+#endif
+
+enum class Order { unknown, forward, reverse, random };
+
+Crew crews[CREWS];
+std::mutex one_launch;
+const LaunchSetting* setting = nullptr;
+void (*body)(void*) = nullptr;
+void* arguments = nullptr;
+std::string error;
+cudaError_t last_error = cudaSuccess;
+std::map<const void*, std::size_t> opted_in;  // kernel: bytes of dynamic shared memory it asked for
+std::int64_t launches = 0;
+unsigned live = 0;  // threads of the block that have not returned
+char launch_begun, stopped;
+KnownKernel* known_kernels = nullptr;
+
+Order order = Order::unknown;
+std::uint64_t random_state = 0;
+
+std::uint64_t next_random() {  // SplitMix64
+  std::uint64_t z = random_state += 0x9e3779b97f4a7c15u;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+  return z ^ z >> 31;
+}
+
+// 0 .. count in the order of the launch.
+class Sequence {
+ public:
+  explicit Sequence(std::uint64_t count) : numbers_(new std::uint64_t[count]), count_(count) {
+    for (std::uint64_t i = 0; i < count; ++i) numbers_[i] = order == Order::reverse ? count - 1 - i : i;
+    renew();
+  }
+  // Another random order, if it is random.
+  void renew() {
+    if (order != Order::random) return;
+    for (std::uint64_t i = count_; i > 1; --i) std::swap(numbers_[i - 1], numbers_[next_random() % i]);
+  }
+  const std::uint64_t* begin() const { return numbers_.get(); }
+  const std::uint64_t* end() const { return numbers_.get() + count_; }
+
+ private:
+  std::unique_ptr<std::uint64_t[]> numbers_;
+  std::uint64_t count_;
+};
+
+std::uint64_t size_of(dim3 extent) {
+  return static_cast<std::uint64_t>(extent.x) * extent.y * extent.z;
+}
+
+uint3 index_of(std::uint64_t number, dim3 extent) {
+  const std::uint64_t row = number / extent.x;
+  return {static_cast<unsigned>(number % extent.x), static_cast<unsigned>(row % extent.y),
+          static_cast<unsigned>(row / extent.y)};
+}
+
+cudaError_t check(const LaunchSetting& launch) {
+  const auto asked = opted_in.find(launch.address);
+  const dim3 grid = launch.grid, block = launch.block;
+  if (size_of(block) == 0 || size_of(block) > MAX_THREADS || block.z > MAX_BLOCK_Z || size_of(grid) == 0 ||
+      grid.x > MAX_GRID_X || grid.y > MAX_GRID_YZ || grid.z > MAX_GRID_YZ) {
+    return cudaErrorInvalidConfiguration;
+  }
+  return launch.shared > (asked == opted_in.end() ? SHARED : asked->second) ? cudaErrorInvalidValue : cudaSuccess;
+}
+
+void thread_begins() {
+  acquire(&launch_begun);
+  acquire(&crew->next_turn);
+  body(arguments);
+  release(&crew->next_turn);
+  running->state = State::returned;
+  --live;
+  running->fiber.leave(true);
+}
+
+void resume(Thread& thread) {
+  running = &thread;
+  coordinates.thread = thread.index;
+  thread.fiber.enter();
+  running = nullptr;
+}
+
+// The end of "... [with auto Kernel = <name>]".
+std::string name_of(const std::string& signature) {
+  const std::size_t start = signature.find("Kernel = ");
+  return start == std::string::npos ? signature : signature.substr(start + 9, signature.size() - start - 10);
+}
+
+[[noreturn]] void stop() {
+  acquire(&stopped);
+  for (auto& thread : crew->threads) {
+    if (thread->state != State::returned) thread->fiber.abandon();
+  }
+  throw std::runtime_error("CUDA emulation: " + name_of(setting->kernel) + ", launched at " + text(setting->place) +
+                           ", block " + text(coordinates.block) + ": " + error);
+}
+
+void run_block(Sequence& sequence) {
+  for (std::uint64_t number : sequence) {
+    Thread& thread = *crew->threads[number];
+    thread.number = static_cast<unsigned>(number);
+    thread.index = index_of(number, setting->block);
+    thread.state = State::ready;
+    thread.fiber.start(&thread_begins);
+  }
+  crew->size = live = static_cast<unsigned>(size_of(setting->block));
+  crew->renew_shared_memory(setting->shared);
+  while (live > 0) {
+    bool moved = false;
+    for (std::uint64_t number : sequence) {
+      Thread& thread = *crew->threads[number];
+      if (thread.state != State::ready) continue;
+      moved = true;
+      resume(thread);
+      if (!error.empty()) stop();
+    }
+    if (!moved) {
+      error = situation();
+      stop();
+    }
+    sequence.renew();
+  }
+}
+
+void run_grid() {
+  const std::uint64_t threads = size_of(setting->block);
+  coordinates.grid_size = setting->grid;
+  coordinates.block_size = setting->block;
+  for (Crew& each : crews) {
+    while (each.threads.size() < threads) each.threads.push_back(std::make_unique<Thread>());
+  }
+  release(&launch_begun);
+  Sequence sequence(threads);
+  const Sequence blocks(size_of(setting->grid));
+  std::uint64_t turn = 0;
+  for (std::uint64_t number : blocks) {
+    crew = &crews[turn++ % CREWS];
+    coordinates.block = index_of(number, setting->grid);
+    run_block(sequence);
+  }
+  for (Crew& each : crews) acquire(&each.next_turn);
+}
+
+}  // namespace
+
+void run(const LaunchSetting& launch, void (*kernel)(void*), void* parameters) {
+  const std::lock_guard<std::mutex> guard(one_launch);
+  last_error = check(launch);
+  if (last_error != cudaSuccess) return;
+  const char* const wish = std::getenv("ADTOOL_EMULATION_ORDER");
+  if (order == Order::unknown && !adtool_emulation_order(wish ? wish : "forward")) {
+    throw std::runtime_error(std::string("ADTOOL_EMULATION_ORDER=") + wish +
+                             ": expected forward, reverse or random:<seed>");
+  }
+  setting = &launch;
+  body = kernel;
+  arguments = parameters;
+  error.clear();
+  ++launches;
+  run_grid();
+}
+
+KnownKernel::KnownKernel(const char* signature, const char* source)
+    : signature(signature), source(source), next(std::exchange(known_kernels, this)) {}
+
+void fail(const std::string& message, Place place) {
+  error = text(place) + ": " + message;
+  release(&stopped);
+  running->fiber.leave(false);
+  __builtin_unreachable();
+}
+
+void fail(const char* message, Place place) {
+  fail(std::string(message), place);
+}
+
+void allow_shared_memory(const void* kernel, std::size_t bytes) {
+  opted_in[kernel] = bytes;
+}
+
+}  // namespace adtool::emulation
+
+cudaError_t cudaGetLastError() {
+  return std::exchange(adtool::emulation::last_error, cudaSuccess);
+}
+
+cudaError_t cudaPeekAtLastError() {
+  return adtool::emulation::last_error;
+}
+
+bool adtool_emulation_order(const char* name) {
+  using adtool::emulation::Order;
+  const std::string wish = name;
+  Order chosen = Order::unknown;
+  if (wish == "forward") chosen = Order::forward;
+  if (wish == "reverse") chosen = Order::reverse;
+  if (wish.rfind("random:", 0) == 0) {
+    char* rest = nullptr;
+    adtool::emulation::random_state = std::strtoull(name + 7, &rest, 10);
+    if (rest != name + 7 && *rest == '\0') chosen = Order::random;
+  }
+  if (chosen == Order::unknown) return false;
+  adtool::emulation::order = chosen;
+  return true;
+}
+
+std::int64_t adtool_emulation_launches() {
+  return adtool::emulation::launches;
+}
+
+const char* adtool_emulation_idle_kernels(const char* source) {
+  static std::string names;
+  names.clear();
+  for (auto* kernel = adtool::emulation::known_kernels; kernel != nullptr; kernel = kernel->next) {
+    const std::string path = kernel->source, end = source;
+    const bool ours = path.size() >= end.size() && path.compare(path.size() - end.size(), end.size(), end) == 0;
+    if (ours && !kernel->has_run) names += adtool::emulation::name_of(kernel->signature) + "\n";
+  }
+  return names.c_str();
+}

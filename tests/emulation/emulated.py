@@ -1,0 +1,64 @@
+"""The emulated operators in this process: `torch.ops.adtool_emulated`, and a mode that puts them in adtool's place."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+import torch
+from compiled import KERNELS, built
+from torch.utils._python_dispatch import TorchDispatchMode
+
+NAMES = [source.stem for source in KERNELS]
+ORDERS = ("forward", "reverse", "random:1")
+has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """Loaded once; its operators get the schemas of adtool's own."""
+    path = str(built("emulated.so"))
+    for name in NAMES:
+        importlib.import_module(f"adtool.ops.{name}")
+        for schema in schemas(name):
+            torch.library.define(f"adtool_emulated::{schema.name.removeprefix('adtool::')}", signature(schema))
+    torch.ops.load_library(path)
+    loaded = ctypes.CDLL(path)
+    loaded.adtool_emulation_launches.restype = ctypes.c_int64
+    loaded.adtool_emulation_idle_kernels.restype = ctypes.c_char_p
+    return loaded
+
+
+def schemas(name: str) -> list[torch.FunctionSchema]:
+    """Of the operator and, if it has one, of its backward."""
+    names = [name, f"{name}_backward"]
+    return [getattr(torch.ops.adtool, name).default._schema for name in names if hasattr(torch.ops.adtool, name)]
+
+
+def signature(schema: torch.FunctionSchema) -> str:
+    return "(" + str(schema).split("(", 1)[1]
+
+
+class Emulated(TorchDispatchMode):
+    """Operators of adtool that have a CUDA kernel run it emulated; gradients that autograd records are no exception."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if function.namespace == "adtool" and has_kernel(f"adtool_emulated::{function._opname}", "CPU"):
+            self.ran(function, arguments)
+            function = getattr(torch.ops.adtool_emulated, function._opname).default
+        return function(*arguments, **(options or {}))
+
+    def ran(self, function: Any, arguments: tuple[Any, ...]) -> None:
+        """Called before each of them."""
+
+
+@contextmanager
+def emulated(order: str) -> Iterator[None]:
+    """The emulated kernels in place of the CPU's, threads and blocks taking turns in this order."""
+    assert library().adtool_emulation_order(order.encode()), order
+    with Emulated():
+        yield
