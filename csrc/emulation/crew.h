@@ -37,6 +37,7 @@ struct Joint {
   unsigned meetings;
 
   void* place() { return &places[meetings % 2]; }
+  void* next_place() { return &places[(meetings + 1) % 2]; }
 };
 
 struct SharedVariable {
@@ -52,7 +53,7 @@ struct Crew {
   unsigned char* dynamic = nullptr;
   std::size_t arena_used = 0, declared = 0;             // bytes with gaps, and of variables alone
   Joint barrier = {}, warp_barriers[MAX_THREADS] = {};  // of a warp: at the lowest lane of the mask
-  char next_turn = 0;                                   // from one block of this crew to its next
+  Joint turn = {};  // from one block of this crew to its next: acquired at `place`, released at `next_place`
   alignas(128) unsigned char arena[ARENA] = {};
 
   // Before each block.
@@ -62,7 +63,7 @@ struct Crew {
 extern Crew* crew;       // that has the running block
 extern Thread* running;  // null in the scheduler
 
-// What the threads of the block are doing: "threads 0-15 wait in ...; threads 16-31 have returned".
+// What the threads of the block are doing: "threads 0-15 waiting in ...; threads 16-31 returned".
 std::string situation();
 std::string text(Place place);
 std::string text(uint3 index);

@@ -132,6 +132,9 @@ void Fiber::start(void (*entry)()) {
 void Fiber::abandon() {
   allow(own_->stack, own_->size);
 #ifdef ADTOOL_TSAN
+  void* const self = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(own_->thread, __tsan_switch_to_fiber_no_sync);
+  __tsan_switch_to_fiber(self, 0);  // the caller goes on after what the fiber did
   __tsan_destroy_fiber(own_->thread);
   own_->thread = __tsan_create_fiber(0);
 #endif

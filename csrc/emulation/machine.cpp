@@ -38,7 +38,7 @@ cudaError_t last_error = cudaSuccess;
 std::map<const void*, std::size_t> opted_in;  // kernel: bytes of dynamic shared memory it asked for
 std::int64_t launches = 0;
 unsigned live = 0;  // threads of the block that have not returned
-char launch_begun, stopped;
+char launch_begun;
 KnownKernel* known_kernels = nullptr;
 
 Order order = Order::unknown;
@@ -93,9 +93,9 @@ cudaError_t check(const LaunchSetting& launch) {
 
 void thread_begins() {
   acquire(&launch_begun);
-  acquire(&crew->next_turn);
+  acquire(crew->turn.place());
   body(arguments);
-  release(&crew->next_turn);
+  release(crew->turn.next_place());
   running->state = State::returned;
   --live;
   running->fiber.leave(true);
@@ -114,10 +114,19 @@ std::string name_of(const std::string& signature) {
   return start == std::string::npos ? signature : signature.substr(start + 9, signature.size() - start - 10);
 }
 
+// The scheduler goes on after everything that threads did.
+void acquire_all() {
+  for (Crew& each : crews) {
+    acquire(each.turn.place());
+    acquire(each.turn.next_place());
+  }
+}
+
 [[noreturn]] void stop() {
-  acquire(&stopped);
+  acquire_all();
   for (auto& thread : crew->threads) {
     if (thread->state != State::returned) thread->fiber.abandon();
+    thread->state = State::returned;
   }
   throw std::runtime_error("CUDA emulation: " + name_of(setting->kernel) + ", launched at " + text(setting->place) +
                            ", block " + text(coordinates.block) + ": " + error);
@@ -148,6 +157,7 @@ void run_block(Sequence& sequence) {
     }
     sequence.renew();
   }
+  ++crew->turn.meetings;
 }
 
 void run_grid() {
@@ -166,7 +176,7 @@ void run_grid() {
     coordinates.block = index_of(number, setting->grid);
     run_block(sequence);
   }
-  for (Crew& each : crews) acquire(&each.next_turn);
+  acquire_all();
 }
 
 }  // namespace
@@ -193,7 +203,6 @@ KnownKernel::KnownKernel(const char* signature, const char* source)
 
 void fail(const std::string& message, Place place) {
   error = text(place) + ": " + message;
-  release(&stopped);
   running->fiber.leave(false);
   __builtin_unreachable();
 }

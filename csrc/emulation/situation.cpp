@@ -8,15 +8,15 @@ std::string doing(const Thread& thread) {
   const std::string intrinsic = thread.intrinsic == nullptr ? "" : thread.intrinsic;
   switch (thread.state) {
     case State::at_barrier:
-      return "wait in " + intrinsic + " at " + text(thread.place);
+      return "waiting in " + intrinsic + " at " + text(thread.place);
     case State::at_warp:
-      return "wait in " + intrinsic + " with mask " + hexadecimal(thread.mask) + " at " + text(thread.place);
+      return "waiting in " + intrinsic + " with mask " + hexadecimal(thread.mask) + " at " + text(thread.place);
     case State::returned:
-      return "have returned";
+      return "returned";
     case State::ready:
       break;
   }
-  return "are on their way";
+  return "on the way";
 }
 
 }  // namespace

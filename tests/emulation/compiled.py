@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,13 @@ VARIANTS = {
 }
 SANITIZERS = ("address", "thread")
 
+# Colours, summaries and leaks that end with the process are of no interest; a report ends it.
+QUIET = {
+    "ASAN_OPTIONS": "detect_leaks=0:color=never",
+    "UBSAN_OPTIONS": "print_stacktrace=1:color=never",
+    "TSAN_OPTIONS": "color=never:halt_on_error=1",
+}
+
 RULES = f"""\
 cxx = {CXX}
 rule compile
@@ -50,6 +58,7 @@ rule link
 """
 
 
+@cache
 def built(target: str) -> Path:
     """The library or program, compiled if a source of it has changed."""
     if shutil.which(CXX) is None:
@@ -62,6 +71,14 @@ def built(target: str) -> Path:
         run = subprocess.run(command, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     return FOLDER / target
+
+
+def output_of(program: str, *arguments: str, order: str = "forward") -> tuple[int, str]:
+    """Exit status, and what it said; the thread order is given to its emulation."""
+    environment = os.environ | {"ADTOOL_EMULATION_ORDER": order, **QUIET}
+    command = [str(built(program)), *arguments]
+    run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    return run.returncode, (run.stdout + run.stderr).strip()
 
 
 def _edges() -> Iterator[str]:
@@ -81,8 +98,10 @@ def _edges() -> Iterator[str]:
         kernels = [f"{variant}/{source.stem}_kernels.o" for source in KERNELS]
         for source, out in zip(KERNELS, kernels, strict=True):
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
-        yield _edge(f"{variant}/device.o", "compile", [ROOT / "tests/emulation/device.cu"], f"{kernel_flags} -x c++")
-        yield _edge(f"device_{variant}", "link", [f"{variant}/device.o", *machine], kernel_flags)
+        for program in ("device", "planted_bugs"):
+            source, out = Path(__file__).with_name(f"{program}.cu"), f"{variant}/{program}.o"
+            yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
+            yield _edge(f"{program}_{variant}", "link", [out, *machine], kernel_flags)
         if variant == "plain":
             yield _edge("emulated.so", "link", [*binding_objects, *kernels, *machine], f"-shared {LINK_TORCH}")
         if variant in SANITIZERS:

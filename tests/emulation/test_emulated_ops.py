@@ -7,7 +7,7 @@ import importlib
 import pytest
 import torch
 from emulated import NAMES, ORDERS, emulated, has_kernel, library
-from torch.utils._pytree import tree_leaves, tree_map, tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 
