@@ -8,9 +8,12 @@
 namespace adtool::emulation {
 namespace {
 
+bool same(const char* a, const char* b) {
+  return a == b || std::strcmp(a, b) == 0;
+}
+
 bool same(const Thread& a, const Thread& b) {
-  return a.place.line == b.place.line && std::strcmp(a.place.file, b.place.file) == 0 &&
-         std::strcmp(a.intrinsic, b.intrinsic) == 0;
+  return a.place.line == b.place.line && same(a.place.file, b.place.file) && same(a.intrinsic, b.intrinsic);
 }
 
 // The running thread's own part of what it arrives at.

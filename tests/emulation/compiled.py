@@ -75,7 +75,7 @@ def built(target: str) -> Path:
 
 def output_of(program: str, *arguments: str, order: str = "forward") -> tuple[int, str]:
     """Exit status, and what it said; the thread order is given to its emulation."""
-    environment = os.environ | {"ADTOOL_EMULATION_ORDER": order, **QUIET}
+    environment = os.environ | {"ADTOOL_EMULATION_ORDER": order, "OMP_NUM_THREADS": "1", **QUIET}
     command = [str(built(program)), *arguments]
     run = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     return run.returncode, (run.stdout + run.stderr).strip()
@@ -85,16 +85,15 @@ def _edges() -> Iterator[str]:
     """The edges of the build: each source once for every variant that needs it."""
     bindings = [source.with_suffix(".cpp") for source in KERNELS]
     torch_side = []
-    for source in [*bindings, ROOT / "csrc/emulation/run_cases.cpp"]:
+    for source in [*bindings, Path(__file__).with_name("recorded_calls.cpp")]:
         torch_side.append(f"torch/{source.stem}.o")
         yield _edge(torch_side[-1], "compile", [source], f"-O1 {STABLE_ABI}")
-    *binding_objects, run_cases = torch_side
+    *binding_objects, recorded_calls = torch_side
     for variant, (kernel_flags, machine_flags) in VARIANTS.items():
         machine = []
         for source in sorted((ROOT / "csrc/emulation").glob("*.cpp")):
-            if source.stem != "run_cases":
-                machine.append(f"{variant}/{source.stem}.o")
-                yield _edge(machine[-1], "compile", [source], f"-O2 {machine_flags}")
+            machine.append(f"{variant}/{source.stem}.o")
+            yield _edge(machine[-1], "compile", [source], f"-O2 {machine_flags}")
         kernels = [f"{variant}/{source.stem}_kernels.o" for source in KERNELS]
         for source, out in zip(KERNELS, kernels, strict=True):
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
@@ -105,8 +104,8 @@ def _edges() -> Iterator[str]:
         if variant == "plain":
             yield _edge("emulated.so", "link", [*binding_objects, *kernels, *machine], f"-shared {LINK_TORCH}")
         if variant in SANITIZERS:
-            objects = [run_cases, *binding_objects, *kernels, *machine]
-            yield _edge(f"cases_{variant}", "link", objects, f"{kernel_flags} {LINK_TORCH}")
+            objects = [recorded_calls, *binding_objects, *kernels, *machine]
+            yield _edge(f"recorded_calls_{variant}", "link", objects, f"{kernel_flags} {LINK_TORCH}")
 
 
 def _edge(out: str, rule: str, sources: list[Path] | list[str], flags: str) -> str:

@@ -33,7 +33,7 @@ REFUSED = {
     "beyond_the_width": "a shuffle reaches beyond its width",
     "different_shuffles": "__shfl_xor_sync with mask 0xffffffff: lane 0 is elsewhere: thread 0 waiting",
     "shuffle_after_return": "__shfl_down_sync with mask 0xffffffff",
-    "divergent_barrier": "different barriers meet: threads 0-31 waiting in __syncthreads at PLACE; threads 32-63 waiting in",
+    "divergent_barrier": "different barriers meet: threads 0-31 waiting in __syncthreads at PLACE; threads 32-63",
     "barrier_after_return": "threads 0-39 waiting in __syncthreads at PLACE; threads 40-63 returned",
     "much_shared_memory": "the shared variables of a block take more than 49152 bytes",
 }
