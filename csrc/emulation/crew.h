@@ -11,8 +11,8 @@
 namespace adtool::emulation {
 
 constexpr unsigned MAX_THREADS = 1024;            // of a block
-constexpr std::size_t GAP = 64;                   // bytes that nobody may touch, around each shared variable
-constexpr std::size_t ARENA = 2 * SHARED_OPT_IN;  // bytes of shared variables and gaps
+constexpr std::size_t GAP = 1 << 10;              // bytes that nobody may touch, around each shared variable
+constexpr std::size_t ARENA = 3 * SHARED_OPT_IN;  // bytes: shared variables and gaps
 
 constexpr unsigned MAX_VARIABLES = 64;  // in shared memory
 

@@ -39,7 +39,7 @@ namespace adtool::emulation {
 
 template <class T>
 T shuffle(const char* intrinsic, unsigned mask, T value, int source, Place place) {
-  static_assert(std::is_trivially_copyable_v<T> && (sizeof(T) == 2 || sizeof(T) == 4 || sizeof(T) == 8));
+  static_assert(std::is_arithmetic_v<T> && (sizeof(T) == 4 || sizeof(T) == 8));
   std::uint64_t bits = 0;
   std::memcpy(&bits, &value, sizeof(T));
   bits = exchange(intrinsic, mask, bits, source, place);

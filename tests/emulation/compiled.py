@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 import torch
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 FOLDER = ROOT / "build/emulation"
 KERNELS = sorted((ROOT / "csrc/cuda").glob("*.cu"))
 TORCH = Path(torch.__file__).parent
@@ -85,10 +86,10 @@ def _edges() -> Iterator[str]:
     """The edges of the build: each source once for every variant that needs it."""
     bindings = [source.with_suffix(".cpp") for source in KERNELS]
     torch_side = []
-    for source in [*bindings, Path(__file__).with_name("recorded_calls.cpp")]:
+    for source in [*bindings, *map(HERE.joinpath, ("recorded_calls.cpp", "planted_operators.cpp"))]:
         torch_side.append(f"torch/{source.stem}.o")
         yield _edge(torch_side[-1], "compile", [source], f"-O1 {STABLE_ABI}")
-    *binding_objects, recorded_calls = torch_side
+    *binding_objects, recorded_calls, planted_operators = torch_side
     for variant, (kernel_flags, machine_flags) in VARIANTS.items():
         machine = []
         for source in sorted((ROOT / "csrc/emulation").glob("*.cpp")):
@@ -98,10 +99,11 @@ def _edges() -> Iterator[str]:
         for source, out in zip(KERNELS, kernels, strict=True):
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
         for program in ("device", "planted_bugs"):
-            source, out = Path(__file__).with_name(f"{program}.cu"), f"{variant}/{program}.o"
+            source, out = HERE / f"{program}.cu", f"{variant}/{program}.o"
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
             yield _edge(f"{program}_{variant}", "link", [out, *machine], kernel_flags)
         if variant == "plain":
+            yield _edge("planted_operators.so", "link", [planted_operators, *machine], f"-shared {LINK_TORCH}")
             yield _edge("emulated.so", "link", [*binding_objects, *kernels, *machine], f"-shared {LINK_TORCH}")
         if variant in SANITIZERS:
             objects = [recorded_calls, *binding_objects, *kernels, *machine]

@@ -58,7 +58,15 @@ class Emulated(TorchDispatchMode):
 
 @contextmanager
 def emulated(order: str) -> Iterator[None]:
-    """The emulated kernels in place of the CPU's, threads and blocks taking turns in this order."""
+    """The emulated kernels in place of the CPU's, threads and blocks taking turns in this order.
+
+    New tensors are filled with NaN, so that an element that a kernel forgets shows.
+    """
     assert library().adtool_emulation_order(order.encode()), order
-    with Emulated():
-        yield
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with Emulated():
+            yield
+    finally:
+        torch.use_deterministic_algorithms(before)

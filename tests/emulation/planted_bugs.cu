@@ -189,5 +189,5 @@ const Case CASES[] = {
 }  // namespace
 
 int main(int count, char** arguments) {
-  return run_case(CASES, count, arguments);
+  return run_cases(CASES, count, arguments);
 }

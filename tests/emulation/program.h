@@ -1,4 +1,5 @@
-// A program of small kernels: `program CASE` runs one of CASES and ends with 1 and a line that says what went wrong.
+// A program of small kernels: `program CASE...` runs cases by name and ends with 1 and a line at the first that went
+// wrong.
 #pragma once
 
 #include <cstdio>
@@ -33,13 +34,22 @@ std::vector<T> made(int count, const Function& function) {
 }
 
 template <size_t N>
-int run_case(const Case (&cases)[N], int count, char** arguments) try {
+void run_case(const Case (&cases)[N], const char* name) {
   for (const Case& each : cases) {
-    if (count == 2 && std::strcmp(arguments[1], each.name) == 0) return each.run(), 0;
-    if (count == 1) std::puts(each.name);
+    if (std::strcmp(each.name, name) == 0) return each.run();
   }
-  return count == 1 ? 0 : 2;
-} catch (const std::exception& error) {
-  std::puts(error.what());
-  return 1;
+  throw std::runtime_error("no such case");
+}
+
+template <size_t N>
+int run_cases(const Case (&cases)[N], int count, char** arguments) {
+  for (int i = 1; i < count; ++i) {
+    try {
+      run_case(cases, arguments[i]);
+    } catch (const std::exception& error) {
+      std::printf("%s: %s\n", arguments[i], error.what());
+      return 1;
+    }
+  }
+  return 0;
 }

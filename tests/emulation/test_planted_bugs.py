@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from compiled import output_of
+import torch
+from compiled import built, output_of
+from emulated import emulated
 
 SOURCE = Path(__file__).with_name("planted_bugs.cu").read_text(encoding="utf-8")
 
@@ -51,7 +53,7 @@ def test_mistake_is_caught(case, variant):
 @pytest.mark.parametrize("variant", ["plain", "ucontext", "address", "thread"])
 def test_mistake_ends_the_launch(case, variant):
     status, output = output_of(f"planted_bugs_{variant}", case)
-    launch = rf"^CUDA emulation: {case}, launched at {PLACE}, block \(0, 0, 0\): "
+    launch = rf"^{case}: CUDA emulation: {case}, launched at {PLACE}, block \(0, 0, 0\): "
     assert status == 1, output
     assert re.search(launch + ".*" + re.escape(REFUSED[case]).replace("PLACE", PLACE), output), output
     assert re.search(PLACE, output.split("block (0, 0, 0)")[1]), "the place in the kernel"
@@ -59,7 +61,28 @@ def test_mistake_ends_the_launch(case, variant):
 
 @pytest.mark.parametrize("case", LAUNCH_ERRORS)
 def test_launch_no_device_accepts_is_an_error(case):
-    assert output_of("planted_bugs_plain", case) == (1, LAUNCH_ERRORS[case])
+    assert output_of("planted_bugs_plain", case) == (1, f"{case}: {LAUNCH_ERRORS[case]}")
+
+
+@pytest.fixture(scope="module")
+def planted():
+    torch.ops.load_library(built("planted_operators.so"))
+    return torch.ops.adtool_planted
+
+
+def test_a_mistake_in_a_kernel_is_an_exception_in_python(planted):
+    kernel = r"CUDA emulation: .*diverge, launched at tests/emulation/planted_operators\.cpp:\d+, block \(0, 0, 0\)"
+    for _ in range(2):
+        with pytest.raises(
+            RuntimeError, match=rf"{kernel}: threads? 0 waiting in __syncthreads at .*cpp:\d+; thread 1"
+        ):
+            planted.divergent(torch.ones(64))
+    assert planted.unfinished(torch.ones(64))[:63].eq(1).all(), "the next kernel runs"
+
+
+def test_an_element_that_a_kernel_forgets_is_nan(planted):
+    with emulated("forward"):
+        assert planted.unfinished(torch.ones(64)).isnan().tolist() == [False] * 63 + [True]
 
 
 def test_every_planted_bug_is_tested():
