@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from compiled import KERNELS, built
+from compiled import KERNELS, ROOT, built
 from torch.utils._python_dispatch import TorchDispatchMode
 
 NAMES = [source.stem for source in KERNELS]
@@ -22,21 +22,17 @@ has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 def library() -> ctypes.CDLL:
     """Loaded once; its operators get the schemas of adtool's own."""
     path = str(built("emulated.so"))
-    for name in NAMES:
-        importlib.import_module(f"adtool.ops.{name}")
-        for schema in schemas(name):
-            torch.library.define(f"adtool_emulated::{schema.name.removeprefix('adtool::')}", signature(schema))
+    for file in (ROOT / "adtool/ops").glob("[!_]*.py"):
+        importlib.import_module(f"adtool.ops.{file.stem}")
+    for name in torch._C._dispatch_get_all_op_names():
+        if name.startswith("adtool::"):
+            op = name.removeprefix("adtool::")
+            torch.library.define(f"adtool_emulated::{op}", signature(getattr(torch.ops.adtool, op).default._schema))
     torch.ops.load_library(path)
     loaded = ctypes.CDLL(path)
     loaded.adtool_emulation_launches.restype = ctypes.c_int64
     loaded.adtool_emulation_idle_kernels.restype = ctypes.c_char_p
     return loaded
-
-
-def schemas(name: str) -> list[torch.FunctionSchema]:
-    """Of the operator and, if it has one, of its backward."""
-    names = [name, f"{name}_backward"]
-    return [getattr(torch.ops.adtool, name).default._schema for name in names if hasattr(torch.ops.adtool, name)]
 
 
 def signature(schema: torch.FunctionSchema) -> str:

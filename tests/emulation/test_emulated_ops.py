@@ -20,10 +20,11 @@ def test_emulated_kernel_agrees_with_the_cpu_and_the_reference(name, dtype, layo
             with emulated(order):
                 runs.append(results(name, operator(name), arguments))
         ours = runs[0]
-        assert all(map(torch.equal, ours, runs[1])) and all(map(torch.equal, ours, runs[2])), "the order matters"
         torch.testing.assert_close(ours, on_cpu)
         assert [y.stride() for y in ours] == [y.stride() for y in on_cpu]
         torch.testing.assert_close(ours, [y.to(mine.dtype) for y, mine in zip(exact, ours, strict=True)])
+        for other in runs[1:]:
+            torch.testing.assert_close(other, ours, rtol=0, atol=0)
     assert library().adtool_emulation_launches() >= launches + len(ORDERS), "the CPU's kernel answered"
 
 
