@@ -51,7 +51,7 @@ struct Crew {
   SharedVariable variables[MAX_VARIABLES] = {};
   unsigned variable_count = 0;
   unsigned char* dynamic = nullptr;
-  std::size_t arena_used = 0, declared = 0;             // bytes with gaps, and of variables alone
+  std::size_t arena_used = 0, declared = 0, limit = 0;  // bytes: with gaps, of variables alone, of these at most
   Joint barrier = {}, warp_barriers[MAX_THREADS] = {};  // of a warp: at the lowest lane of the mask
   Joint turn = {};  // from one block of this crew to its next: acquired at `place`, released at `next_place`
   alignas(128) unsigned char arena[ARENA] = {};

@@ -1,6 +1,5 @@
 #include "emulation/machine.h"
 
-#include <cstdlib>
 #include <map>
 #include <mutex>
 #include <stdexcept>
@@ -9,6 +8,7 @@
 
 #include "emulation/crew.h"
 #include "emulation/cuda_runtime.h"
+#include "emulation/order.h"
 #include "emulation/sanitizers.h"
 
 namespace adtool::emulation {
@@ -26,8 +26,6 @@ constexpr unsigned CREWS = 2;  // blocks take turns; what two of them do is unor
 constexpr unsigned CREWS = 1;
 #endif
 
-enum class Order { unknown, forward, reverse, random };
-
 Crew crews[CREWS];
 std::mutex one_launch;
 const LaunchSetting* setting = nullptr;
@@ -40,36 +38,6 @@ std::int64_t launches = 0;
 unsigned live = 0;  // threads of the block that have not returned
 char launch_begun;
 KnownKernel* known_kernels = nullptr;
-
-Order order = Order::unknown;
-std::uint64_t random_state = 0;
-
-std::uint64_t next_random() {  // SplitMix64
-  std::uint64_t z = random_state += 0x9e3779b97f4a7c15u;
-  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
-  z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-  return z ^ z >> 31;
-}
-
-// 0 .. count in the order of the launch.
-class Sequence {
- public:
-  explicit Sequence(std::uint64_t count) : numbers_(new std::uint64_t[count]), count_(count) {
-    for (std::uint64_t i = 0; i < count; ++i) numbers_[i] = order == Order::reverse ? count - 1 - i : i;
-    renew();
-  }
-  // Another random order, if it is random.
-  void renew() {
-    if (order != Order::random) return;
-    for (std::uint64_t i = count_; i > 1; --i) std::swap(numbers_[i - 1], numbers_[next_random() % i]);
-  }
-  const std::uint64_t* begin() const { return numbers_.get(); }
-  const std::uint64_t* end() const { return numbers_.get() + count_; }
-
- private:
-  std::unique_ptr<std::uint64_t[]> numbers_;
-  std::uint64_t count_;
-};
 
 std::uint64_t size_of(dim3 extent) {
   return static_cast<std::uint64_t>(extent.x) * extent.y * extent.z;
@@ -183,13 +151,11 @@ void run_grid() {
 
 void run(const LaunchSetting& launch, void (*kernel)(void*), void* parameters) {
   const std::lock_guard<std::mutex> guard(one_launch);
-  last_error = check(launch);
-  if (last_error != cudaSuccess) return;
-  const char* const wish = std::getenv("ADTOOL_EMULATION_ORDER");
-  if (order == Order::unknown && !adtool_emulation_order(wish ? wish : "forward")) {
-    throw std::runtime_error(std::string("ADTOOL_EMULATION_ORDER=") + wish +
-                             ": expected forward, reverse or random:<seed>");
+  if (const cudaError_t found = check(launch); found != cudaSuccess) {
+    last_error = found;  // until it is asked for
+    return;
   }
+  require_order();
   setting = &launch;
   body = kernel;
   arguments = parameters;
@@ -223,22 +189,6 @@ cudaError_t cudaGetLastError() {
 
 cudaError_t cudaPeekAtLastError() {
   return adtool::emulation::last_error;
-}
-
-bool adtool_emulation_order(const char* name) {
-  using adtool::emulation::Order;
-  const std::string wish = name;
-  Order chosen = Order::unknown;
-  if (wish == "forward") chosen = Order::forward;
-  if (wish == "reverse") chosen = Order::reverse;
-  if (wish.rfind("random:", 0) == 0) {
-    char* rest = nullptr;
-    adtool::emulation::random_state = std::strtoull(name + 7, &rest, 10);
-    if (rest != name + 7 && *rest == '\0') chosen = Order::random;
-  }
-  if (chosen == Order::unknown) return false;
-  adtool::emulation::order = chosen;
-  return true;
 }
 
 std::int64_t adtool_emulation_launches() {

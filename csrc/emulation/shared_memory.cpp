@@ -26,7 +26,9 @@ unsigned char* take(std::size_t bytes, std::size_t alignment) {
 void Crew::renew_shared_memory(std::size_t dynamic_bytes) {
   forbid(arena, ARENA);
   variable_count = 0;
-  arena_used = declared = 0;
+  arena_used = 0;
+  declared = dynamic_bytes;
+  limit = dynamic_bytes > SHARED ? SHARED_OPT_IN : SHARED;
   dynamic = dynamic_bytes == 0 ? nullptr : take(dynamic_bytes, 16);
 }
 
@@ -35,8 +37,8 @@ void* shared_memory(const void* key, std::size_t bytes, std::size_t alignment, P
     if (crew->variables[i].key == key) return crew->variables[i].memory;
   }
   crew->declared += bytes;
-  if (crew->declared > SHARED || crew->variable_count == MAX_VARIABLES) {
-    fail("the shared variables of a block take more than " + std::to_string(SHARED) + " bytes", place);
+  if (crew->declared > crew->limit || crew->variable_count == MAX_VARIABLES) {
+    fail("the shared memory of a block takes more than " + std::to_string(crew->limit) + " bytes", place);
   }
   unsigned char* const memory = take(bytes, alignment);
   crew->variables[crew->variable_count++] = {key, memory};

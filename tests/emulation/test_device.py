@@ -29,10 +29,11 @@ def test_what_is_offered_is_cuda(tmp_path):
     assert run.returncode == 0, run.stderr
 
 
-def test_an_unknown_order_is_named():
-    status, output = output_of("device_plain", "places", order="sideways")
+@pytest.mark.parametrize("order", ["sideways", "random", "random:", "random:x", ""])
+def test_an_unknown_order_is_named(order):
+    status, output = output_of("device_plain", "places", order=order)
     assert status == 1
-    assert "ADTOOL_EMULATION_ORDER=sideways: expected forward, reverse or random:<seed>" in output
+    assert f"ADTOOL_EMULATION_ORDER={order}: expected forward, reverse or random:<seed>" in output
 
 
 def test_orders_differ():

@@ -37,7 +37,7 @@ REFUSED = {
     "shuffle_after_return": "__shfl_down_sync with mask 0xffffffff",
     "divergent_barrier": "different barriers meet: threads 0-31 waiting in __syncthreads at PLACE; threads 32-63",
     "barrier_after_return": "threads 0-39 waiting in __syncthreads at PLACE; threads 40-63 returned",
-    "much_shared_memory": "the shared variables of a block take more than 49152 bytes",
+    "much_shared_memory": "the shared memory of a block takes more than 49152 bytes",
 }
 LAUNCH_ERRORS = {"too_many_threads": "invalid configuration argument", "too_much_dynamic_memory": "invalid argument"}
 
