@@ -1,4 +1,5 @@
 // Where threads wait for each other: barriers, shuffles and votes.
+#include <cstdlib>
 #include <cstring>
 #include <string>
 
@@ -7,6 +8,13 @@
 
 namespace adtool::emulation {
 namespace {
+
+// Tests ask to go on as if one barrier were missing: ADTOOL_EMULATION_WITHOUT=csrc/kernels/simam.cuh:38
+const char* const left_out = std::getenv("ADTOOL_EMULATION_WITHOUT");
+
+bool is_left_out(Place place) {
+  return left_out != nullptr && text(place) == left_out;
+}
 
 bool same(const char* a, const char* b) {
   return a == b || std::strcmp(a, b) == 0;
@@ -96,6 +104,7 @@ int lane() {
 }
 
 int block_barrier(const char* intrinsic, bool predicate, Place place) {
+  if (is_left_out(place)) return 0;
   Thread& self = *running;
   void* const meeting = crew->barrier.place();
   release(meeting);
@@ -130,6 +139,7 @@ unsigned vote(const char* intrinsic, unsigned mask, bool predicate, Place place)
 }
 
 void warp_barrier(unsigned mask, Place place) {
+  if (is_left_out(place)) return;
   Joint& joint = crew->warp_barriers[first_of_warp() + (mask == 0 ? 0 : __builtin_ctz(mask))];
   void* const meeting = joint.place();
   release(meeting);
