@@ -1,11 +1,12 @@
 // Vectors of normal noise for the bodies of the diffusion operators, which walk over samples with it.
 #pragma once
 
-// Fused multiply-adds round once where the reference rounds twice.
+// Fused multiply-adds round once where the reference rounds twice. And GCC may mix independent chains of instructions:
+// the rounds of Philox and the polynomials are long ones, and take a third less time side by side.
 #if defined(__clang__)
 #pragma clang fp contract(off)
 #elif defined(__GNUC__)
-#pragma GCC optimize("fp-contract=off")
+#pragma GCC optimize("fp-contract=off", "schedule-insns")
 #endif
 
 #include "philox.h"
@@ -115,20 +116,28 @@ ADTOOL_INLINE Vec<float> join(Vec<float> a, Vec<float> b, Sequence<I...>) {
   return __builtin_shufflevector(a, b, ((I & ~3) + FROM + I % 2 + (I & 3) / 2 * NORMALS)...);
 }
 
-// z[0], z[1], ...: 4 NORMALS normals of a stream, from element 4 `block` on. Four lanes, each with a block of its own,
-// are transposed to give the four normals of a block; which block a lane has is chosen so that they come out in order.
-ADTOOL_INLINE void draw(Stream stream, uint32_t block, Vec<float> (&z)[4]) {
-  using A = VectorArithmetic;
-  using All = typename sequence_to<NORMALS>::type;
+struct Random {
+  Vec<uint32_t> word[4];  // lanes are blocks
+};
+
+// The random words of NORMALS blocks of a stream from `block` on, in the order that `normals` needs.
+ADTOOL_INLINE Random draw(Stream stream, uint32_t block) {
   Vec<uint32_t> blocks;
   for (int i = 0; i < NORMALS; ++i) blocks[i] = static_cast<uint32_t>(NORMALS / 4 * (i % 4) + i / 4);
   const auto same = [](uint32_t word) { return spread(broadcast<uint32_t>(word)); };
   Words words[4] = {spread(blocks + block), same(stream.t), same(static_cast<uint32_t>(stream.sample_id)),
                     same(static_cast<uint32_t>(stream.sample_id >> 32))};
-  philox<A>(words, stream.seed);
+  philox<VectorArithmetic>(words, stream.seed);
+  return {{gathered(words[0]), gathered(words[1]), gathered(words[2]), gathered(words[3])}};
+}
+
+// z[0], z[1], ...: the 4 NORMALS normals of random words, in order. Four lanes, each with a block of its own, are
+// transposed to give the four normals of a block; the first, second, third and fourth of each four lanes follow.
+ADTOOL_INLINE void normals(const Random& random, Vec<float> (&z)[4]) {
+  using All = typename sequence_to<NORMALS>::type;
   Vec<float> n[4];
-  box_muller<A>(gathered(words[0]), gathered(words[1]), n[0], n[1]);
-  box_muller<A>(gathered(words[2]), gathered(words[3]), n[2], n[3]);
+  box_muller<VectorArithmetic>(random.word[0], random.word[1], n[0], n[1]);
+  box_muller<VectorArithmetic>(random.word[2], random.word[3], n[2], n[3]);
   const Vec<float> a = alternate<0>(n[0], n[1], All{}), b = alternate<2>(n[0], n[1], All{});
   const Vec<float> c = alternate<0>(n[2], n[3], All{}), d = alternate<2>(n[2], n[3], All{});
   z[0] = join<0>(a, c, All{});
@@ -156,9 +165,15 @@ ADTOOL_INLINE Numbers<S> widen(Vec<float> z) {
 
 template <class Visit>
 ADTOOL_INLINE void visit_chunk(Stream stream, bool noisy, int64_t begin, int64_t end, const Visit& visit) {
+  Random next = draw(stream, static_cast<uint32_t>(begin / 4));
   for (int64_t i = begin; i < end; i += 4 * NORMALS) {
+    // The next words are drawn before these are used: rounds wait for one another, and the processor fills the gaps.
+    const Random random = next;
     Vec<float> z[4] = {};
-    if (noisy) draw(stream, static_cast<uint32_t>(i / 4), z);
+    if (noisy) {
+      next = draw(stream, static_cast<uint32_t>(i / 4) + NORMALS);
+      normals(random, z);
+    }
     if (end - i >= 4 * NORMALS) {
       for (int j = 0; j < 4; ++j) visit(i + j * NORMALS, z[j], NORMALS);
     } else {
@@ -175,7 +190,7 @@ ADTOOL_INLINE void draw_channel(Stream stream, int64_t element, int64_t pixels, 
   float line[4 * NORMALS];
   for (int64_t p = -(element % 4); p < pixels; p += 4 * NORMALS) {
     Vec<float> z[4];
-    draw(stream, static_cast<uint32_t>((element + p) / 4), z);
+    normals(draw(stream, static_cast<uint32_t>((element + p) / 4)), z);
     for (int j = 0; j < 4; ++j) store(line + j * NORMALS, z[j]);
     const int64_t from = p < 0 ? -p : 0, end = pixels - p < 4 * NORMALS ? pixels - p : 4 * NORMALS;
     for (int64_t i = from; i < end; ++i) to[(p + i) * channels] = line[i];

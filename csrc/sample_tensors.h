@@ -43,6 +43,7 @@ inline Tensor rows_of_schedule(const Tensor& schedule, int64_t columns, Element 
                   shape_of(schedule));
   STD_TORCH_CHECK(schedule.scalar_type() == compute_dtype(element),
                   "schedule: expected float64 for float64 samples, float32 for all others");
+  STD_TORCH_CHECK(schedule.size(0) > 0, "schedule: expected a row for each step from 0 on, got none");
   return torch::stable::contiguous(schedule);
 }
 
