@@ -146,26 +146,24 @@ ADTOOL_INLINE void normals(const Random& random, Vec<float> (&z)[4]) {
   z[3] = join<2>(b, d, All{});
 }
 
-// The first n <= NORMALS elements from `from` on as numbers to compute with, zeros behind; and back.
-template <class S>
-using Numbers = Lanes<Compute<S>, NORMALS>;
-template <class S>
-ADTOOL_INLINE Numbers<S> take(const S* from, int64_t n) {
-  if (n == NORMALS) return read<NORMALS>(from);
-  S buffer[NORMALS] = {};
-  for (int64_t i = 0; i < n; ++i) buffer[i] = from[i];
-  return read<NORMALS>(buffer);
-}
-template <class S>
-ADTOOL_INLINE Numbers<S> widen(Vec<float> z) {
-  return __builtin_convertvector(z, Numbers<S>);
-}
-
 // ---- walking over a sample: visit(offset in memory, noise of the elements there, how many of them) ----
 
-template <class Visit>
+// Visits n <= NORMALS elements with their noise as vectors of T.
+template <class T, class Visit>
+ADTOOL_INLINE void visit_vector(int64_t offset, Vec<float> z, int64_t n, const Visit& visit) {
+  if constexpr (LANES<T> == NORMALS) {
+    visit(offset, z, n);
+  } else {
+    const auto halves = bits<Pair<Lanes<float, LANES<T>>>>(z);
+    visit(offset, __builtin_convertvector(halves.low, Vec<T>), n < LANES<T> ? n : LANES<T>);
+    if (n > LANES<T>) visit(offset + LANES<T>, __builtin_convertvector(halves.high, Vec<T>), n - LANES<T>);
+  }
+}
+
+template <class T, class Visit>
 ADTOOL_INLINE void visit_chunk(Stream stream, bool noisy, int64_t begin, int64_t end, const Visit& visit) {
-  Random next = draw(stream, static_cast<uint32_t>(begin / 4));
+  Random next = {};
+  if (noisy) next = draw(stream, static_cast<uint32_t>(begin / 4));
   for (int64_t i = begin; i < end; i += 4 * NORMALS) {
     // The next words are drawn before these are used: rounds wait for one another, and the processor fills the gaps.
     const Random random = next;
@@ -175,11 +173,11 @@ ADTOOL_INLINE void visit_chunk(Stream stream, bool noisy, int64_t begin, int64_t
       normals(random, z);
     }
     if (end - i >= 4 * NORMALS) {
-      for (int j = 0; j < 4; ++j) visit(i + j * NORMALS, z[j], NORMALS);
+      for (int j = 0; j < 4; ++j) visit_vector<T>(i + j * NORMALS, z[j], NORMALS, visit);
     } else {
       for (int64_t j = 0; i + j * NORMALS < end; ++j) {
         const int64_t left = end - i - j * NORMALS;
-        visit(i + j * NORMALS, z[j], left < NORMALS ? left : NORMALS);
+        visit_vector<T>(i + j * NORMALS, z[j], left < NORMALS ? left : NORMALS, visit);
       }
     }
   }
@@ -197,7 +195,7 @@ ADTOOL_INLINE void draw_channel(Stream stream, int64_t element, int64_t pixels, 
   }
 }
 
-template <class Visit>
+template <class T, class Visit>
 ADTOOL_INLINE void visit_tile(Stream stream, bool noisy, Samples samples, int64_t tile, const Visit& visit) {
   const auto smaller = [](int64_t a, int64_t b) { return a < b ? a : b; };
   const int64_t channel = tile % samples.channel_tiles() * TILE_CHANNELS;
@@ -213,14 +211,14 @@ ADTOOL_INLINE void visit_tile(Stream stream, bool noisy, Samples samples, int64_
   for (int64_t run = 0; run < runs; ++run) {
     const int64_t first = (pixel + run) * samples.channels + channel;
     for (int64_t i = 0; i < length; i += NORMALS) {
-      visit(first + i, load(noise + run * length + i), smaller(NORMALS, length - i));
+      visit_vector<T>(first + i, load(noise + run * length + i), smaller(NORMALS, length - i), visit);
     }
   }
 }
 
-// Calls `sample(n, walk)` for the work items [begin, end); walk(noisy, visit) visits the item's share of sample n, with
-// noise or with zeros.
-template <class Sample>
+// Calls `sample(n, walk)` for the work items [begin, end); walk(noisy, visit) visits the item's share of sample n in
+// vectors of T, with noise or with zeros.
+template <class T, class Sample>
 ADTOOL_INLINE void for_samples(Samples samples, Draws draws, int64_t begin, int64_t end, const Sample& sample) {
   const int64_t items = samples.items_per_sample();
   for (int64_t item = begin; item < end; ++item) {
@@ -229,10 +227,10 @@ ADTOOL_INLINE void for_samples(Samples samples, Draws draws, int64_t begin, int6
                            static_cast<uint32_t>(draws.sign * draws.t[n])};
     sample(n, [=](bool noisy, const auto& visit) __attribute__((always_inline)) {
       if (samples.channels_last) {
-        visit_tile(stream, noisy, samples, part, visit);
+        visit_tile<T>(stream, noisy, samples, part, visit);
       } else {
-        visit_chunk(stream, noisy, first, first + CHUNK < samples.elements() ? first + CHUNK : samples.elements(),
-                    visit);
+        visit_chunk<T>(stream, noisy, first, first + CHUNK < samples.elements() ? first + CHUNK : samples.elements(),
+                       visit);
       }
     });
   }

@@ -25,7 +25,7 @@ void denoise_samples(Element element, const void* from, const void* predicted, v
   with_storage(element, [=](auto storage) {
     using S = decltype(storage);
     using T = Compute<S>;
-    for_samples(samples, draws, begin, end, [=](int64_t n, const auto& walk) {
+    for_samples<T>(samples, draws, begin, end, [=](int64_t n, const auto& walk) {
       const int64_t offset = n * samples.elements();
       const S* const x = static_cast<const S*>(from) + offset;
       const S* const eps = static_cast<const S*>(predicted) + offset;
@@ -33,10 +33,10 @@ void denoise_samples(Element element, const void* from, const void* predicted, v
       const T* const row = static_cast<const T*>(schedule) + 5 * draws.t[n];
       const Step<T> step = {row[0], row[1], row[2], row[3], row[4], static_cast<T>(clip)};
       if (draws.t[n] == 0) {
-        walk(false, [=](int64_t i, Vec<float>, int64_t lanes) { store(y + i, take(x + i, lanes), lanes); });
+        walk(false, [=](int64_t i, Vec<T>, int64_t lanes) { store(y + i, load(x + i, lanes), lanes); });
       } else {
-        walk(step.s != 0, [=](int64_t i, Vec<float> z, int64_t lanes) {
-          store(y + i, step.previous(take(x + i, lanes), take(eps + i, lanes), widen<S>(z)), lanes);
+        walk(step.s != 0, [=](int64_t i, Vec<T> z, int64_t lanes) {
+          store(y + i, step.previous(load(x + i, lanes), load(eps + i, lanes), z), lanes);
         });
       }
     });

@@ -8,15 +8,13 @@ void noise_samples(Element element, const void* from, void* to, Samples samples,
   with_storage(element, [=](auto storage) {
     using S = decltype(storage);
     using T = Compute<S>;
-    for_samples(samples, draws, begin, end, [=](int64_t n, const auto& walk) {
+    for_samples<T>(samples, draws, begin, end, [=](int64_t n, const auto& walk) {
       const int64_t offset = n * samples.elements();
       const S* const x = static_cast<const S*>(from) + offset;
       S* const y = static_cast<S*>(to) + offset;
       const T* const row = static_cast<const T*>(schedule) + 2 * draws.t[n];
       const T a = row[0], s = row[1];
-      walk(s != 0, [=](int64_t i, Vec<float> z, int64_t lanes) {
-        store(y + i, a * take(x + i, lanes) + s * widen<S>(z), lanes);
-      });
+      walk(s != 0, [=](int64_t i, Vec<T> z, int64_t lanes) { store(y + i, a * load(x + i, lanes) + s * z, lanes); });
     });
   });
 }
