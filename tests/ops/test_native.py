@@ -51,6 +51,7 @@ def test_lower_instruction_sets_agree_with_the_references(capability):
     if CAPABILITIES.index(capability) >= CAPABILITIES.index(INFO["cpu"] or "baseline"):
         pytest.skip(f"this run itself uses {INFO['cpu']}")
     ops = ["simam", "cosine_distance", "cosine_map", "gaussian_blur", "top_mean", "nearest_patch", "greedy_coreset"]
+    ops += ["philox_normal", "denoise_step", "q_sample"]
     run = python(AGREEMENT, capability, *ops, ADTOOL_CPU_CAPABILITY=capability)
     assert run.returncode == 0, run.stderr
 
