@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd.profiler import profile
 
 Call = Callable[[], Any]
@@ -54,16 +55,21 @@ class Timing:
 
 
 def interleaved(
-    variants: Mapping[str, Call], *, device: torch.device, seconds: float = 3.0, repeats: int | None = None
+    variants: Mapping[str, Call],
+    *,
+    device: torch.device,
+    seconds: float = 3.0,
+    repeats: int | None = None,
+    warm_up: bool = True,
 ) -> dict[str, Timing]:
     """Time variants by turns: `repeats` rounds, or as many as start within `seconds`, but no fewer than three.
 
-    Each is called once before, untimed; an exception of a variant is raised there.
+    Each is called once before, untimed, unless the caller did that.
     """
     clock = _cuda_clock(device) if device.type == "cuda" else _cpu_clock
     names = list(variants)
     taken: dict[str, list[float]] = {name: [] for name in names}
-    for call in variants.values():
+    for call in variants.values() if warm_up else ():
         call()
     rounds, start = 0, time.perf_counter()
     with _without_collector():
@@ -152,13 +158,22 @@ def _highest(changes: Iterator[int]) -> int:
     return highest
 
 
-def copy(moved: int, device: torch.device, *, in_place: bool = False) -> Call:
-    """A copy that reads and writes `moved` bytes in all, into new memory as an operator's result, or `in_place`."""
-    source = torch.ones(max(moved // 2, 1), dtype=torch.uint8, device=device)
-    if in_place:
-        target = torch.empty_like(source)
-        return lambda: target.copy_(source)
-    return source.clone
+def copy(moved: int, device: torch.device, fresh: int = 0) -> Call:
+    """A copy that reads and writes `moved` bytes in all; of those written, `fresh` go to memory that each call takes.
+
+    Memory fresh from the system has to be mapped and cleared, which an operator pays for its results as well.
+    """
+    into_new = torch.ones(min(fresh, moved // 2), dtype=torch.uint8, device=device)
+    source = torch.ones(moved // 2 - len(into_new), dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+
+    def call() -> Tensor | None:
+        result = into_new.clone() if len(into_new) else None
+        if len(source):
+            target.copy_(source)
+        return result
+
+    return call
 
 
 def product(device: torch.device) -> Call:

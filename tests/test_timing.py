@@ -78,6 +78,12 @@ def test_the_collector_rests_meanwhile_and_works_afterwards() -> None:
     assert seen == [True, False, False] and gc.isenabled()
 
 
+def test_a_caller_may_have_warmed_up() -> None:
+    made: list[None] = []
+    timing.interleaved({"": lambda: made.append(None)}, device=CPU, repeats=1, warm_up=False)
+    assert len(made) == 2  # one to warm the caches, one timed
+
+
 def test_what_a_variant_raises_is_raised() -> None:
     with pytest.raises(ZeroDivisionError):
         timing.measure(lambda: 1 / 0, device=CPU)
@@ -112,12 +118,20 @@ def test_peak_memory_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_copy_moves_the_bytes_asked_for() -> None:
-    into_new, in_place = timing.copy(4096, CPU), timing.copy(4096, CPU, in_place=True)
-    first, second = into_new(), into_new()
-    assert first.nbytes == 2048 and first.data_ptr() != second.data_ptr()
-    assert in_place().nbytes == 2048 and in_place().data_ptr() == in_place().data_ptr()
-    assert in_place().min() == 1
-    assert timing.copy(0, CPU)().nbytes == 1
+    """Half of them are written; no more of them than asked for into new memory."""
+    for moved, fresh, new in ((4096, 0, 0), (4096, 500, 500), (4096, 2048, 2048), (4096, 9999, 2048), (0, 9, 0)):
+        call = timing.copy(moved, CPU, fresh)
+        result = call()
+        assert (0 if result is None else result.nbytes) == new
+        assert timing.peak_bytes(call, CPU) == new
+        assert sum(cell.cell_contents.nbytes for cell in call.__closure__) == 2 * (moved // 2) - new
+
+
+def test_a_copy_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr(torch, "empty_like", lambda x: made.append(torch.zeros(len(x), dtype=x.dtype)) or made[0])
+    result = timing.copy(400, CPU, 50)()
+    assert result.tolist() == [1] * 50 and made[0].tolist() == [1] * 150
 
 
 def test_a_product_is_one() -> None:

@@ -31,7 +31,7 @@ def describe(device: torch.device) -> dict[str, Any]:
 
 def rates(device: torch.device) -> dict[str, float]:
     """Bytes moved per second by a copy between two tensors in memory, float32 operations per second of a product."""
-    calls = {"copy": timing.copy(COPIED, device, in_place=True), "product": timing.product(device)}
+    calls = {"copy": timing.copy(COPIED, device), "product": timing.product(device)}
     times = timing.interleaved(calls, device=device, repeats=RATE_ROUNDS)
     return {
         "copy_bytes_per_s": COPIED / times["copy"].median,

@@ -78,7 +78,7 @@ class Case:
         arguments = _leaves(self.arguments)
         wanted = [leaf for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor) and leaf.requires_grad]
         generator = torch.Generator().manual_seed(1)
-        results, _ = _traffic(self)
+        results, _ = self._traffic
         grads = [
             torch.randn(result.shape, generator=generator).to(self.device, result.dtype)
             for result in results
@@ -100,20 +100,44 @@ class Case:
         forward, backward = self.module.flops(*self.arguments)
         return int(forward + backward if self.backward else forward)
 
-    @cached_property
+    @property
     def min_bytes(self) -> int:
         """Bytes that have to be read or written.
 
         Forward: arguments and results. Backward: what forward saved, the results' gradients, the arguments' gradients.
         """
-        results, saved = _traffic(self)
+        results, saved = self._traffic
         given = [leaf for leaf in tree_leaves(self.arguments) if isinstance(leaf, Tensor)]
         stated = getattr(self.module, "min_bytes", None)
         forward = int(stated(*self.arguments)) if stated else _size(given) + _size(results)
         if not self.backward:
             return forward
-        differentiable = [leaf for leaf in given if leaf.is_floating_point()]
-        return forward + _size(saved) + _size([r for r in results if r.requires_grad]) + _size(differentiable)
+        return forward + _size(saved) + _size([r for r in results if r.requires_grad]) + self._gradient_bytes
+
+    @property
+    def fresh_bytes(self) -> int:
+        """Bytes of the results, and of the arguments' gradients: memory that every call has to take."""
+        return _size(self._traffic[0]) + (self._gradient_bytes if self.backward else 0)
+
+    @property
+    def _gradient_bytes(self) -> int:
+        leaves = tree_leaves(self.arguments)
+        return _size([leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.is_floating_point()])
+
+    @cached_property
+    def _traffic(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Results of the operator, and what it saves for the backward pass, without memory or values."""
+        saved: list[Tensor] = []
+
+        def keep(tensor: Tensor) -> Tensor:
+            saved.append(tensor)
+            return tensor
+
+        arguments = _leaves(self.arguments) if self.backward else self.arguments
+        with FakeTensorMode() as mode, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            fake = tree_map_only(Tensor, mode.from_tensor, arguments)
+            results = tree_leaves(_operator(self.op)(*fake))
+        return [result for result in results if isinstance(result, Tensor)], saved
 
 
 def _operator(name: str) -> Any:
@@ -142,21 +166,6 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def _leaves(arguments: Any) -> Any:
     """The same arguments, every floating-point tensor wanting a gradient; memory is shared."""
     return tree_map_only(Tensor, lambda x: x.detach().requires_grad_(x.is_floating_point()), arguments)
-
-
-def _traffic(case: Case) -> tuple[list[Tensor], list[Tensor]]:
-    """Results of the operator, and what it saves for the backward pass, without memory or values."""
-    saved: list[Tensor] = []
-
-    def keep(tensor: Tensor) -> Tensor:
-        saved.append(tensor)
-        return tensor
-
-    arguments = _leaves(case.arguments) if case.backward else case.arguments
-    with FakeTensorMode() as mode, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        fake = tree_map_only(Tensor, mode.from_tensor, arguments)
-        results = tree_leaves(_operator(case.op)(*fake))
-    return [result for result in results if isinstance(result, Tensor)], saved
 
 
 def _size(tensors: Sequence[Tensor]) -> int:

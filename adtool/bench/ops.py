@@ -78,12 +78,16 @@ def run(
     calls, skipped = _calls(case, variants)
     moved = min(case.min_bytes, machine.COPIED)
     yardsticks = {
-        "copy": timing.copy(moved, case.device),
-        "copy in place": timing.copy(moved, case.device, in_place=True),
+        "copy": timing.copy(moved, case.device, case.fresh_bytes),
+        "copy in place": timing.copy(moved, case.device),
         "product": timing.product(case.device),
     }
     memory = {variant: timing.peak_bytes(call, case.device) for variant, call in calls.items()}
-    times = timing.interleaved({**calls, **yardsticks}, device=case.device, seconds=seconds, repeats=repeats)
+    for call in yardsticks.values():
+        call()
+    times = timing.interleaved(
+        {**calls, **yardsticks}, device=case.device, seconds=seconds, repeats=repeats, warm_up=False
+    )
     rows = [
         {**about, "variant": variant, **_measured(case, variant, times), "peak_bytes": memory[variant]}
         for variant in calls

@@ -70,8 +70,9 @@ WORDS = {"ops": 2, "models": 4, "score": 5}
 """Columns at the left that are words."""
 LEGEND = {
     "ops": "`x native`: this variant's time in units of native's, median over the rounds. `of limit`: the time that a "
-    "copy of the bytes that have to move (into new memory), or torch's matrix product of as many operations, would "
-    "take, whichever is longer, as a share of the time taken. `peak MB`: tensors made by one call.",
+    "copy of the bytes that have to move takes (with as much new memory as the results), or torch's matrix product of "
+    "as many operations, whichever is longer, as a share of the time taken; more than 100 % where work is avoided, or "
+    "where reading alone is quicker than copying. `peak MB`: tensors made by one call.",
     "models": "One prediction of a batch, images in memory to maps and scores. `peak RSS MB`: of the whole process.",
     "score": "One pass over all pictures. `x forward`: in units of the bare prediction of the same tensors.",
 }

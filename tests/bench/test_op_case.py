@@ -47,6 +47,12 @@ def test_bytes_that_have_to_move() -> None:
     assert case("cosine_map", backward=True).min_bytes == 4 * (3 * features + 2 * 2 * 99)
 
 
+def test_memory_that_every_call_has_to_take() -> None:
+    """y; y and dL/dx; distance and index of 17 rows."""
+    assert [case("simam", backward=backward).fresh_bytes for backward in (False, True)] == [4 * 210, 2 * 4 * 210]
+    assert case("nearest_patch").fresh_bytes == (4 + 8) * 17
+
+
 def test_a_coreset_passes_over_the_patches_for_every_pick() -> None:
     assert case("greedy_coreset").min_bytes == 19 * (4 * 50 * 13 + 2 * 4 * 50)  # 20 picks of (50, 13)
 
