@@ -39,12 +39,18 @@ def _operator(row: Row) -> str:
     return f"{row['op']} {row['shape']} {row['pass'].replace('_', ' + ')}"
 
 
+def _weights(row: Row) -> str:
+    """The published file's name is in the document."""
+    kind: str = row["weights"]
+    return kind if kind in ("trained", "random", "none") else "ImageNet"
+
+
 def _size(row: Row) -> str:
     return "x".join(map(str, row["size"]))
 
 
 LATENCY = {"median ms": _seconds("median_s"), "p95": _seconds("p95_s"), "p99": _seconds("p99_s")}
-MODEL = {"model": _text("model"), "preset": _text("preset"), "weights": _text("weights"), "size": _size}
+MODEL = {"model": _text("model"), "preset": _text("preset"), "weights": _weights, "size": _size}
 RATE = {"images/s": lambda row: f"{row['images_per_s']:.4g}", "peak RSS MB": _megabytes("peak_rss_bytes")}
 COLUMNS: dict[str, dict[str, Callable[[Row], str]]] = {
     "ops": {

@@ -69,7 +69,7 @@ _model_options = [
     click.option(
         "--random-weights",
         is_flag=True,
-        help="Do without ImageNet weights; the rows say so. Speed is the same, what is found means nothing.",
+        help="Do without ImageNet weights; the rows say so, and what is found means nothing.",
     ),
     click.option(
         "--pictures", type=click.IntRange(2), default=60, show_default=True, help="Drawn pictures that fill the models."
