@@ -103,6 +103,11 @@ def simam_energy(x: Tensor, lambda_: float = 1e-4) -> Tensor:
     return 1 / _energy(_wide(x), lambda_)[2]
 
 
+def flops(x: Tensor, lambda_: float = 1e-4) -> tuple[int, int]:
+    """Operations of the formulas above, forward and backward; exp and a division count as one each."""
+    return 10 * x.numel(), 23 * x.numel()
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, the `paper`'s shapes for benchmarks."""
     small = [(2, 3, 5, 7), (1, 2, 1, 1), (2, 35, 4, 4), (1, 2, 33, 33), (1, 1, 32, 36)]  # every kernel of simam.cu

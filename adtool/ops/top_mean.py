@@ -54,6 +54,11 @@ def top_mean(maps: Tensor, n: int) -> Tensor:
     return scores
 
 
+def flops(maps: Tensor, n: int) -> tuple[int, int]:
+    """Operations forward (one comparison a pixel, n sums an image) and backward (one division an image)."""
+    return maps.numel() + n * maps.shape[0], maps.shape[0]
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, `paper` ones (8 maps of 256 px) for benchmarks."""
     cases = {"small": [((2, 1, 9, 7), 5), ((3, 2, 1, 1), 1)], "paper": [((8, 1, 256, 256), 100)]}[size]
