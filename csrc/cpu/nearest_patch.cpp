@@ -30,25 +30,6 @@ constexpr int64_t LIST_BYTES = int64_t{8} << 20;     // candidates at a time
 constexpr int64_t BLOCK_BYTES = int64_t{256} << 10;  // packed patches of a thread, which stay in its second-level cache
 constexpr int64_t PRODUCTS_PER_THREAD = 1 << 22;     // with fewer, another thread costs more than it saves
 
-int64_t whole(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// As many rows as fit the budget, in multiples of `multiple`: at least that, at most `count` rounded up.
-int64_t rows_within(int64_t budget, int64_t row_bytes, int64_t multiple, int64_t count) {
-  return std::clamp(budget / row_bytes / multiple * multiple, multiple, std::max(whole(count, multiple), multiple));
-}
-
-// Memory for `count` elements of T, on the alignment of tensors.
-template <class T>
-struct Workspace {
-  Tensor memory;
-  T* data;
-  Workspace(const Tensor& like, int64_t count)
-      : memory(torch::stable::new_empty(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte)),
-        data(static_cast<T*>(memory.mutable_data_ptr())) {}
-};
-
 struct Squares {
   std::vector<float> values;  // |b|^2, infinite where a row is not finite and beyond the end
   double largest = 0;         // |b| of the longest finite row

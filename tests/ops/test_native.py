@@ -50,7 +50,16 @@ def test_kernel_of_an_unknown_op_is_none():
 def test_lower_instruction_sets_agree_with_the_references(capability):
     if CAPABILITIES.index(capability) >= CAPABILITIES.index(INFO["cpu"] or "baseline"):
         pytest.skip(f"this run itself uses {INFO['cpu']}")
-    ops = ["simam", "cosine_distance", "cosine_map", "gaussian_blur", "top_mean", "nearest_patch", "greedy_coreset"]
+    ops = [
+        "simam",
+        "cosine_distance",
+        "cosine_map",
+        "gaussian_blur",
+        "top_mean",
+        "nearest_patch",
+        "greedy_coreset",
+        "max_relative",
+    ]
     run = python(AGREEMENT, capability, *ops, ADTOOL_CPU_CAPABILITY=capability)
     assert run.returncode == 0, run.stderr
 
