@@ -32,7 +32,7 @@ def _neighbors(x: Tensor, index: Tensor) -> Tensor:
     return near.view(*index.shape, x.shape[2])
 
 
-def _empty_like(x: Tensor) -> Tensor:
+def empty_like(x: Tensor) -> Tensor:
     """The numbers of a node side by side or, where those of a channel lie so in `x` alone, these."""
     if x.stride(2) != 1 and x.stride(1) == 1:
         return x.new_empty(x.shape[0], x.shape[2], x.shape[1]).mT
@@ -42,22 +42,22 @@ def _empty_like(x: Tensor) -> Tensor:
 def reference(x: Tensor, index: Tensor) -> Tensor:
     """The formula above."""
     wide = _wide(x)
-    return _empty_like(x).copy_(_neighbors(wide, index).amax(2) - wide)
+    return empty_like(x).copy_(_neighbors(wide, index).amax(2) - wide)
 
 
 def reference_backward(grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
     """The gradient above."""
     first = _neighbors(_wide(x), index).argmax(2)  # (B, N, C)
     dx = -_wide(grad)
-    return _empty_like(x).copy_(dx.scatter_add(1, index.gather(2, first), _wide(grad)))
+    return empty_like(x).copy_(dx.scatter_add(1, index.gather(2, first), _wide(grad)))
 
 
 def _shape(x: Tensor, index: Tensor) -> Tensor:
-    return _empty_like(x)
+    return empty_like(x)
 
 
 def _shape_backward(grad: Tensor, x: Tensor, index: Tensor) -> Tensor:
-    return _empty_like(x)
+    return empty_like(x)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -1,5 +1,6 @@
 #include "cpu/max_relative.h"
 
+#include "graph_operators.h"
 #include "instruction_set.h"
 #include "node_tensors.h"
 #include "row_tensors.h"
@@ -49,6 +50,8 @@ void for_each_block(const NodeFeatures& x, const Graph& graph, const Tensor& lik
              [&](int64_t item, int64_t, int64_t worker) { work(item, scratch.data + worker * bytes); });
 }
 
+}  // namespace
+
 Tensor max_relative(const Tensor& input, const Tensor& given_index) {
   const Tensor index = checked(given_index, input), x = with_dense_axis(input), y = empty_laid_out_like(x);
   const NodeFeatures from = features_of(x, const_cast<void*>(x.const_data_ptr()));
@@ -58,6 +61,8 @@ Tensor max_relative(const Tensor& input, const Tensor& given_index) {
   for_each_block(from, graph, x, [&](int64_t item, void* scratch) { forward(graph, from, to, scratch, item); });
   return y;
 }
+
+namespace {
 
 Tensor max_relative_backward(const Tensor& output_grad, const Tensor& input, const Tensor& given_index) {
   STD_TORCH_CHECK(same_shape(output_grad, input), "grad: expected the shape of x ", shape_of(input), ", got ",

@@ -2,28 +2,11 @@
 // type that is computed with, one node after another, whatever their type and layout; there neighbours are near.
 #include "cpu/max_relative.h"
 #include "lanes.h"
+#include "order_keys.h"
 #include "vector.h"
 
 namespace adtool::ADTOOL_BODY {
 namespace {
-
-template <class T>
-using Key = typename integer_of<T>::type;
-
-// Integers in the order of the numbers, both zeros being one number and NaN, whatever its sign, the largest.
-template <class T>
-ADTOOL_INLINE IntVec<T> flipped(IntVec<T> key) {
-  constexpr int SIGN = 8 * sizeof(T) - 1;
-  return key ^ ((key >> SIGN) & ~(Key<T>{1} << SIGN));
-}
-template <class T>
-ADTOOL_INLINE IntVec<T> key_of(Vec<T> x) {
-  return flipped<T>(bits<IntVec<T>>(x == x ? x + T(0) : broadcast<T>(__builtin_nanf(""))));
-}
-template <class T>
-ADTOOL_INLINE Vec<T> number_of(IntVec<T> key) {
-  return bits<Vec<T>>(flipped<T>(key));
-}
 
 template <class V>
 ADTOOL_INLINE void keep(void* to, V value) {
