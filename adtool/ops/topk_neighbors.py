@@ -86,7 +86,7 @@ def topk_neighbors(query: Tensor, key: Tensor, position: Tensor | None, k: int) 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, slsg's with more and more nodes for benchmarks."""
     sizes = {
-        "small": [(2, 19, 11, 6, 4), (1, 45, 33, 0, 9), (1, 1, 1, 1, 1)],
+        "small": [(2, 19, 11, 6, 4), (1, 45, 33, 0, 9), (1, 1, 1, 1, 1), (1, 70, 24, 3, 30)],
         "paper": [(8, n, 256, p, 9) for n in (64, 256, 1024, 4096) for p in (0, 512)],
     }[size]
     generator = torch.Generator().manual_seed(0)
