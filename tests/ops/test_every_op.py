@@ -71,10 +71,10 @@ def test_op_has_a_gradient_or_says_why_not(name):
 def test_op_passes_opcheck(name):
     differentiable = not hasattr(module(name), "NO_GRADIENT")
     for arguments in cases(name, torch.float32):
-        for leaf in tree_flatten(arguments)[0]:
-            if isinstance(leaf, torch.Tensor) and leaf.is_floating_point():
-                leaf.requires_grad_(differentiable)
-        torch.library.opcheck(op(name), arguments)
+        leaves = tree_map_only(
+            torch.Tensor, lambda x: x.requires_grad_(differentiable and x.is_floating_point()), arguments
+        )
+        torch.library.opcheck(op(name), leaves)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
