@@ -41,7 +41,7 @@ SQRT_HALF_BITS = 0x3F3504F3
 """sqrt(1/2) as float32."""
 
 SHAPES: dict[str, list[tuple[int, ...]]] = {
-    "small": [(3, 3, 5, 7), (2, 1)],
+    "small": [(3, 3, 5, 7), (2, 1), (2, 3, 20, 36)],  # in single elements, and in packs of several blocks of threads
     "paper": [(16, 3, 256, 256), (64, 3, 128, 128)],
 }
 """Example inputs of the diffusion operators."""

@@ -1,6 +1,6 @@
 #include "cuda/denoise_step.h"
 
-#include "cuda/stream.h"
+#include "cuda/device.h"
 #include "sample_tensors.h"
 
 namespace adtool {
@@ -10,11 +10,11 @@ Tensor denoise_step(const Tensor& input, const Tensor& predicted, const Tensor& 
                     int64_t seed, const Tensor& ids, double clip) {
   STD_TORCH_CHECK(clip > 0, "clip: expected a bound above 0, or infinity for none, got ", clip);
   const Element element = element_of(input, "x");
-  const torch::stable::accelerator::DeviceGuard guard(input.get_device_index());
   check_device(predicted, "eps", input);
   check_device(steps, "t", input);
   check_device(table, "schedule", input);
   check_device(ids, "sample_id", input);
+  const Device device(input);
   const Tensor x = dense_samples(input, "x"), eps = samples_like(predicted, "eps", x, "x");
   const Tensor t = one_per_sample(steps, "t", x), sample_id = one_per_sample(ids, "sample_id", x);
   const Tensor schedule = rows_of_schedule(table, 5, element);
@@ -22,12 +22,12 @@ Tensor denoise_step(const Tensor& input, const Tensor& predicted, const Tensor& 
   const Draws draws = {static_cast<uint64_t>(seed), words(t), words(sample_id)};
   const char* error =
       cuda::launch_denoise_step(element, x.const_data_ptr(), eps.const_data_ptr(), y.mutable_data_ptr(), samples_of(x),
-                                draws, schedule.const_data_ptr(), schedule.size(0), clip, current_stream(x));
+                                draws, schedule.const_data_ptr(), schedule.size(0), clip, device.stream());
   STD_TORCH_CHECK(error == nullptr, "denoise_step: ", error);
   return y;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(adtool, CUDA, library) {
+ADTOOL_CUDA_OPERATORS(library) {
   library.impl("denoise_step", TORCH_BOX(&denoise_step));
 }
 

@@ -1,8 +1,7 @@
 #include "cuda/denoise_step.h"
 
-#include <cuda_runtime.h>
-
 #include "kernels/denoise_step.cuh"
+#include "kernels/launch.cuh"
 
 namespace adtool::cuda {
 
@@ -13,17 +12,16 @@ const char* launch_denoise_step(Element element, const void* x, const void* eps,
     using S = decltype(storage);
     using T = Compute<S>;
     const auto blocks = static_cast<unsigned>(samples.count * blocks_per_sample(samples, SHARE<S>));
-    const auto queue = static_cast<cudaStream_t>(stream);
     const S *const from = static_cast<const S*>(x), *const predicted = static_cast<const S*>(eps);
     S* const to = static_cast<S*>(y);
     const T* const table = static_cast<const T*>(schedule);
     const T bound = static_cast<T>(clip);
     if (has_packs<S>(samples, x) && has_packs<S>(samples, eps) && has_packs<S>(samples, y)) {
-      denoise_samples<S, FULL_PACK<S>>
-          <<<blocks, NOISE_THREADS, 0, queue>>>(from, predicted, to, samples, draws, table, rows, bound);
+      ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, denoise_samples<S, FULL_PACK<S>>)(from, predicted, to, samples,
+                                                                                        draws, table, rows, bound);
     } else {
-      denoise_samples<S, 1>
-          <<<blocks, NOISE_THREADS, 0, queue>>>(from, predicted, to, samples, draws, table, rows, bound);
+      ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, denoise_samples<S, 1>)(from, predicted, to, samples, draws, table,
+                                                                             rows, bound);
     }
   });
   const cudaError_t error = cudaGetLastError();

@@ -39,4 +39,9 @@ class Device {
 
 #endif
 
+// A kernel would read another device's memory.
+inline void check_device(const Tensor& tensor, const char* argument, const Tensor& first) {
+  STD_TORCH_CHECK(tensor.device() == first.device(), argument, ": expected a tensor on the first argument's device");
+}
+
 }  // namespace adtool

@@ -31,6 +31,7 @@ void check(const Tensor& x, const Tensor& index) {
 Tensor max_relative(const Tensor& input, const Tensor& given_index) {
   check(input, given_index);
   const Element element = element_of(input, "x");
+  check_device(given_index, "index", input);
   const Device device(input);
   const Tensor x = dense_like(input, input), y = empty_laid_out_like(x);
   const Tensor index = torch::stable::contiguous(given_index);
@@ -46,6 +47,8 @@ Tensor max_relative_backward(const Tensor& output_grad, const Tensor& input, con
                   shape_of(output_grad));
   STD_TORCH_CHECK(output_grad.scalar_type() == input.scalar_type(), "grad: expected the element type of x");
   const Element element = element_of(input, "x");
+  check_device(output_grad, "grad", input);
+  check_device(given_index, "index", input);
   const Device device(input);
   const Tensor x = dense_like(input, input), grad = dense_like(output_grad, x), dx = empty_laid_out_like(x);
   const Tensor index = torch::stable::contiguous(given_index);

@@ -1,7 +1,6 @@
 #include "cuda/q_sample.h"
 
-#include <cuda_runtime.h>
-
+#include "kernels/launch.cuh"
 #include "kernels/q_sample.cuh"
 
 namespace adtool::cuda {
@@ -12,14 +11,14 @@ const char* launch_q_sample(Element element, const void* x, void* y, Samples sam
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     const auto blocks = static_cast<unsigned>(samples.count * blocks_per_sample(samples, SHARE<S>));
-    const auto queue = static_cast<cudaStream_t>(stream);
     const S* const from = static_cast<const S*>(x);
     S* const to = static_cast<S*>(y);
     const auto* const table = static_cast<const Compute<S>*>(schedule);
     if (has_packs<S>(samples, x) && has_packs<S>(samples, y)) {
-      noise_samples<S, FULL_PACK<S>><<<blocks, NOISE_THREADS, 0, queue>>>(from, to, samples, draws, table, rows);
+      ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, noise_samples<S, FULL_PACK<S>>)(from, to, samples, draws, table,
+                                                                                      rows);
     } else {
-      noise_samples<S, 1><<<blocks, NOISE_THREADS, 0, queue>>>(from, to, samples, draws, table, rows);
+      ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, noise_samples<S, 1>)(from, to, samples, draws, table, rows);
     }
   });
   const cudaError_t error = cudaGetLastError();

@@ -19,6 +19,7 @@ Tensor simam(const Tensor& input, double lambda) {
 
 Tensor simam_backward(const Tensor& output_grad, const Tensor& input, double lambda) {
   const Element element = element_of_pair(input, "x", output_grad, "grad");
+  check_device(output_grad, "grad", input);
   const Device device(input);
   const Tensor x = dense(input), grad = laid_out_like(output_grad, x);
   const Tensor dx = torch::stable::empty_like(x);

@@ -45,6 +45,8 @@ Tensor topk_neighbors(const Tensor& query, const Tensor& key, const std::optiona
   check(query, key, given_position, k);
   const Element element = element_of(query, "query");
   if (given_position) element_of(*given_position, "position");
+  check_device(key, "key", query);
+  if (given_position) check_device(*given_position, "position", query);
   const Device device(query);
   const int64_t graphs = query.size(0), nodes = query.size(1);
   const Tensor index = torch::stable::new_empty(query, {graphs, nodes, k}, ScalarType::Long);

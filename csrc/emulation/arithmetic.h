@@ -1,4 +1,5 @@
-// Device functions of numbers and bits. The approximate ones are exact here.
+// Device functions of numbers and bits. The approximate ones are exact here; those that CUDA never contracts to a fused
+// multiply-add are not contracted either, since all of this is compiled with -ffp-contract=off.
 #pragma once
 
 #include <math.h>
@@ -92,11 +93,17 @@ inline float __fsqrt_rn(float x) {
 inline float __fadd_rn(float a, float b) {
   return a + b;
 }
+inline float __fsub_rn(float a, float b) {
+  return a - b;
+}
 inline float __fmul_rn(float a, float b) {
   return a * b;
 }
 inline float __fmaf_rn(float a, float b, float c) {
   return fmaf(a, b, c);
+}
+inline float __int2float_rn(int value) {
+  return static_cast<float>(value);
 }
 inline double __dadd_rn(double a, double b) {
   return a + b;

@@ -1,6 +1,7 @@
 // Noise on the GPU, a block of four normals at a time, and the walk of a thread over its share of the samples.
 #pragma once
 
+#include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
 #include "philox.h"
 #include "samples.h"

@@ -26,8 +26,8 @@ KERNELS = sorted((ROOT / "csrc/cuda").glob("*.cu"))
 TORCH = Path(torch.__file__).parent
 
 CXX = os.environ.get("CXX", "c++")
-FLAGS = "-std=c++20 -g1 -fPIC -fvisibility=hidden -fno-math-errno -Wall -Wno-unknown-pragmas -DADTOOL_EMULATED"
-FLAGS += f" -ffile-prefix-map={ROOT}/= -I{ROOT}/csrc -I{ROOT}/csrc/emulation"
+FLAGS = "-std=c++20 -g1 -fPIC -fvisibility=hidden -fno-math-errno -ffp-contract=off -Wall -Wno-unknown-pragmas"
+FLAGS += f" -DADTOOL_EMULATED -ffile-prefix-map={ROOT}/= -I{ROOT}/csrc -I{ROOT}/csrc/emulation"
 STABLE_ABI = "-DTORCH_TARGET_VERSION=0x020d000000000000ULL -DTORCH_STABLE_ONLY"
 STABLE_ABI += f" -isystem {TORCH}/include -isystem {TORCH}/include/torch/csrc/api/include"
 LINK_TORCH = f"-L{TORCH}/lib -Wl,-rpath,{TORCH}/lib -ltorch_cpu -lc10"

@@ -99,6 +99,17 @@ __global__ void round_halves(const float* in, unsigned short* out) {
   out[2 * threadIdx.x + 1] = __bfloat16_as_ushort(__float2bfloat16_rn(in[threadIdx.x]));
 }
 
+// What CUDA rounds alone, with no product and sum in one step.
+__global__ void round_alone(float a, double b, int whole, float* out, double* out_64) {
+  out[0] = __fsub_rn(__fmul_rn(a, a), __fadd_rn(a, a));
+  out[1] = __fadd_rn(__fmul_rn(a, a), -(a + a));
+  out[2] = __fmaf_rn(a, a, -(a + a));
+  out[3] = __fsqrt_rn(a + a);
+  out[4] = __int2float_rn(whole);
+  out_64[0] = __dadd_rn(__dmul_rn(b, b), -(b + b));
+  out_64[1] = __fma_rn(b, b, -(b + b));
+}
+
 // Shared memory as a block finds it.
 __global__ void leave_shared_memory(float* out) {
   ADTOOL_SHARED(row, float[BLOCK]);
@@ -205,6 +216,15 @@ void halves() {
   }
 }
 
+// a^2 - 2 a of a = 1 + 2^-12 is 2^-24 - 1, and 2^-24 is what a square rounded alone loses.
+void roundings() {
+  std::vector<float> out(5);
+  std::vector<double> out_64(2);
+  ADTOOL_LAUNCH(1, 1, 0, nullptr, round_alone)(1 + 0x1p-12f, 1 + 0x1p-27, (1 << 24) + 3, out.data(), out_64.data());
+  expect("float32", out, {-1, -1, 0x1p-24f - 1, 0x1.6a15360000000p+0f, 0x1.000004p+24f});
+  expect("float64", out_64, {-1, 0x1p-54 - 1});
+}
+
 void poison() {
   std::vector<float> out(3 * BLOCK);
   ADTOOL_LAUNCH(3, BLOCK, 0, nullptr, leave_shared_memory)(out.data());
@@ -243,10 +263,19 @@ void recovery() {
 }
 
 const Case CASES[] = {
-    {"places", places}, {"barriers", barriers},        {"dynamic_memory", dynamic_memory},
-    {"warps", warps},   {"shuffles", shuffles<float>}, {"shuffles_64", shuffles<double>},
-    {"votes", votes},   {"atomics", atomics},          {"halves", halves},
-    {"poison", poison}, {"returns", returns},          {"recovery", recovery},
+    {"places", places},
+    {"barriers", barriers},
+    {"dynamic_memory", dynamic_memory},
+    {"warps", warps},
+    {"shuffles", shuffles<float>},
+    {"shuffles_64", shuffles<double>},
+    {"votes", votes},
+    {"atomics", atomics},
+    {"halves", halves},
+    {"roundings", roundings},
+    {"poison", poison},
+    {"returns", returns},
+    {"recovery", recovery},
 };
 
 }  // namespace

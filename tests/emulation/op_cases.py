@@ -48,8 +48,8 @@ def cases(name: str, dtype: torch.dtype, layout: str) -> Iterator[tuple[Any, ...
         yield tree_map_only(Tensor, lambda x: LAYOUTS[layout](x) if x.is_floating_point() else x, arguments)
 
 
-def results(name: str, call: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor]:
-    """Outputs, and the gradient of a weighed sum of them to every floating-point tensor."""
+def results(name: str, call: Callable[..., Any], arguments: tuple[Any, ...]) -> list[Tensor | None]:
+    """Outputs, and the gradient of a weighed sum of them to every floating-point tensor; None where there is none."""
     differentiable = not hasattr(module(name), "NO_GRADIENT")
     arguments = tree_map_only(Tensor, Tensor.detach, arguments)
     for x in _floating(arguments) if differentiable else []:
@@ -59,10 +59,10 @@ def results(name: str, call: Callable[..., Any], arguments: tuple[Any, ...]) -> 
         return outputs
     weights = [(torch.arange(y.numel()).view(y.shape) % 15 - 7) / 8 for y in outputs]  # exact in every dtype
     total = sum((y.double() * weight).sum() for y, weight in zip(outputs, weights, strict=True) if y.requires_grad)
-    return [y.detach() for y in outputs] + list(torch.autograd.grad(total, _floating(arguments)))
+    return [y.detach() for y in outputs] + list(torch.autograd.grad(total, _floating(arguments), allow_unused=True))
 
 
-def in_float64(name: str, arguments: tuple[Any, ...]) -> list[Tensor]:
+def in_float64(name: str, arguments: tuple[Any, ...]) -> list[Tensor | None]:
     """The reference's results, floating-point arguments made float64 first."""
     exact = tree_map_only(Tensor, lambda x: x.double() if x.is_floating_point() else x, arguments)
     return results(name, module(name).reference, exact)
