@@ -1,7 +1,7 @@
 """One operator on one set of arguments, in every way that it is timed, and what its work comes to.
 
 An operator's file says what is special to it: `eager(...)` where the reference is no fair opponent, `flops(...)` =
-(forward, backward), `min_bytes(...)` where a forward pass has to move more than its arguments and results once, and
+(forward, backward), `min_bytes(...)` where a forward pass moves anything but its arguments and results once, and
 `NOT_COMPILED = "why"`.
 """
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from adtool.ops import _native  # noqa: F401
 from adtool.ops._layout import dense_format
-from adtool.ops.philox_normal import SHAPES, check_samples, noise
+from adtool.ops.philox_normal import NOISE_FLOPS, SHAPES, check_samples, noise
 
 torch.library.define(
     "adtool::denoise_step",
@@ -140,6 +140,21 @@ def as_rows(schedule: Tensor, columns: int, x: Tensor) -> Tensor:
     if schedule.dim() != 2 or schedule.shape[1] != columns or not schedule.is_floating_point():
         raise ValueError(f"schedule: expected (T + 1, {columns}), got {schedule.dtype} {tuple(schedule.shape)}")
     return schedule.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def eager(x: Tensor, eps: Tensor, t: Tensor, schedule: Tensor, seed: int, sample_id: Tensor, clip: float) -> Tensor:
+    """What one writes without this operator, for comparison: the formula, with noise of PyTorch's generator."""
+    rows = schedule.detach()[t]  # constants: the operator gives them no gradient either
+    a, b, c, d, s = rows.view(-1, 5, *[1] * (x.dim() - 1)).unbind(1)
+    x0 = (b * x + c * eps).clamp(-clip, clip)
+    return a * x0 + d * x + s * torch.randn_like(x)
+
+
+def flops(
+    x: Tensor, eps: Tensor, t: Tensor, schedule: Tensor, seed: int, sample_id: Tensor, clip: float
+) -> tuple[int, int]:
+    """Operations forward (the noise and ten more) and backward (which elements were clipped, five, and six more)."""
+    return (NOISE_FLOPS + 10) * x.numel(), 11 * x.numel()
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

@@ -90,6 +90,17 @@ def max_relative(x: Tensor, index: Tensor) -> Tensor:
     return y
 
 
+def eager(x: Tensor, index: Tensor) -> Tensor:
+    """What one writes without this operator, for comparison: all neighbours of all nodes, (B, N, k, C)."""
+    return _neighbors(x, index).amax(2) - x
+
+
+def flops(x: Tensor, index: Tensor) -> tuple[int, int]:
+    """Operations forward (k - 1 comparisons and a difference) and backward (the comparisons again, and two sums)."""
+    k = index.shape[2]
+    return k * x.numel(), (k + 1) * x.numel()
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, slsg's at 256, 512 and 1024 pixels for benchmarks."""
     sizes = {

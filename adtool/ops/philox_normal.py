@@ -45,6 +45,8 @@ SHAPES: dict[str, list[tuple[int, ...]]] = {
     "paper": [(16, 3, 256, 256), (64, 3, 128, 128)],
 }
 """Example inputs of the diffusion operators."""
+NOISE_FLOPS = 52
+"""Operations of a normal: a fourth of ten rounds of eight, half of a Box-Muller transform of 64."""
 
 torch.library.define("adtool::philox_normal", "(Tensor like, Tensor t, int seed, Tensor sample_id) -> Tensor")
 
@@ -143,8 +145,23 @@ def philox_normal(like: Tensor, t: Tensor, seed: int, sample_id: Tensor) -> Tens
     t and sample_id are (N,) int64; t is taken modulo 2^32. Other dtypes are the float32 numbers, converted.
     """
     check_samples("like", like, t, seed, sample_id)
-    z: Tensor = torch.ops.adtool.philox_normal(like, t, seed, sample_id)
+    z: Tensor = torch.ops.adtool.philox_normal(like.detach(), t, seed, sample_id)
     return z
+
+
+def eager(like: Tensor, t: Tensor, seed: int, sample_id: Tensor) -> Tensor:
+    """What one writes without this operator, for comparison: noise of PyTorch's generator, which no key selects."""
+    return torch.randn_like(like)
+
+
+def flops(like: Tensor, t: Tensor, seed: int, sample_id: Tensor) -> tuple[int, int]:
+    """Operations forward; there is no backward."""
+    return NOISE_FLOPS * like.numel(), 0
+
+
+def min_bytes(like: Tensor, t: Tensor, seed: int, sample_id: Tensor) -> int:
+    """Bytes read and written: the keys and the noise, nothing of `like`."""
+    return t.nbytes + sample_id.nbytes + like.nbytes
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

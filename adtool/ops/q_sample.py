@@ -18,7 +18,7 @@ from torch import Tensor
 from adtool.ops import _native  # noqa: F401
 from adtool.ops._layout import dense_format
 from adtool.ops.denoise_step import as_rows, rows_of
-from adtool.ops.philox_normal import SHAPES, check_samples, noise
+from adtool.ops.philox_normal import NOISE_FLOPS, SHAPES, check_samples, noise
 
 torch.library.define("adtool::q_sample", "(Tensor x, Tensor t, Tensor schedule, int seed, Tensor sample_id) -> Tensor")
 
@@ -66,6 +66,18 @@ def q_sample(x: Tensor, t: Tensor, schedule: Tensor, seed: int, sample_id: Tenso
     check_samples("x", x, t, seed, sample_id)
     noisy: Tensor = torch.ops.adtool.q_sample(x, t, as_rows(schedule, 2, x), seed, sample_id)
     return noisy
+
+
+def eager(x: Tensor, t: Tensor, schedule: Tensor, seed: int, sample_id: Tensor) -> Tensor:
+    """What one writes without this operator, for comparison: the formula, with noise of PyTorch's generator."""
+    rows = schedule.detach()[t]  # constants: the operator gives them no gradient either
+    signal, sigma = rows.view(-1, 2, *[1] * (x.dim() - 1)).unbind(1)
+    return signal * x + sigma * torch.randn_like(x)
+
+
+def flops(x: Tensor, t: Tensor, schedule: Tensor, seed: int, sample_id: Tensor) -> tuple[int, int]:
+    """Operations forward (the noise, two products and a sum) and backward (a product)."""
+    return (NOISE_FLOPS + 3) * x.numel(), x.numel()
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

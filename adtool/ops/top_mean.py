@@ -72,7 +72,7 @@ def top_mean(maps: Tensor, n: int) -> Tensor:
 
 
 def flops(maps: Tensor, n: int) -> tuple[int, int]:
-    """Operations forward (a comparison a pixel, n sums an image) and backward (two comparisons, a division an image)."""
+    """Operations forward (a comparison a pixel, n sums a map) and backward (two comparisons, a division a map)."""
     return maps.numel() + n * maps.shape[0], 2 * maps.numel() + maps.shape[0]
 
 

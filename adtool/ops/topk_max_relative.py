@@ -65,6 +65,19 @@ def topk_max_relative(query: Tensor, key: Tensor, position: Tensor | None, x: Te
     return y
 
 
+def eager(query: Tensor, key: Tensor, position: Tensor | None, x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """What one writes without these operators, for comparison."""
+    with torch.no_grad():
+        index = topk_neighbors.eager(query, key, position, k)
+    return max_relative.eager(x, index), index
+
+
+def flops(query: Tensor, key: Tensor, position: Tensor | None, x: Tensor, k: int) -> tuple[int, int]:
+    """Operations of both, forward and backward."""
+    search, _ = topk_neighbors.flops(query, key, position, k)
+    return search + k * x.numel(), (k + 1) * x.numel()
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, slsg's at 256, 512 and 1024 pixels for benchmarks."""
     sizes = {

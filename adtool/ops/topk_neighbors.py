@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from adtool.ops import _native  # noqa: F401
 
@@ -81,6 +82,22 @@ def topk_neighbors(query: Tensor, key: Tensor, position: Tensor | None, k: int) 
     check_nodes(query, key, position, k)
     index: Tensor = torch.ops.adtool.topk_neighbors(query, key, position, k)
     return index
+
+
+def eager(query: Tensor, key: Tensor, position: Tensor | None, k: int) -> Tensor:
+    """What one writes without this operator, for comparison: the whole B x N x N array, not exact in float32."""
+    score = normalize(query, dim=2) @ normalize(key, dim=2).mT
+    if position is not None:
+        places = normalize(position, dim=1)
+        score = score - places @ places.mT
+    return score.topk(k).indices
+
+
+def flops(query: Tensor, key: Tensor, position: Tensor | None, k: int) -> tuple[int, int]:
+    """Operations forward, those of the matrix products; there is no backward."""
+    nodes = query.shape[1]
+    places = 0 if position is None else position.numel()
+    return 2 * nodes * (query.numel() + places), 0
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from adtool.bench import ops
 from adtool.bench.op_case import Case
 from adtool.errors import AdtoolError
+from adtool.ops.philox_normal import philox_normal
 
 CPU = torch.device("cpu")
 SMALL = [case for name in ops.names() for case in ops.cases(name, CPU, "small")]
@@ -57,16 +59,31 @@ def test_a_coreset_passes_over_the_patches_for_every_pick() -> None:
     assert case("greedy_coreset").min_bytes == 19 * (4 * 50 * 13 + 2 * 4 * 50)  # 20 picks of (50, 13)
 
 
+def test_noise_reads_nothing_of_what_it_is_like() -> None:
+    assert case("philox_normal").min_bytes == 4 * 315 + 2 * 8 * 3  # (3, 3, 5, 7), and t and number of 3 samples
+
+
 def test_operations() -> None:
     assert case("simam").flops == 10 * 210 and case("simam", backward=True).flops == 33 * 210
     assert case("nearest_patch").flops == 2 * 17 * 45 * 11
     assert case("gaussian_blur").flops == 2 * (4 + 2 * 3) * 126  # r = 3 at sigma 0.8, both axes, 126 pixels
+    # queries and keys (2, 19, 11), positions (19, 6) once for both graphs
+    assert case("topk_neighbors").flops == 2 * 19 * 19 * (2 * 11 + 6)
+    assert case("max_relative").flops == 3 * 70 and case("max_relative", backward=True).flops == 7 * 70  # k = 3
+    search = 2 * 19 * 19 * (2 * 11 + 6)
+    assert case("topk_max_relative").flops == search + 4 * 190  # k = 4, x (2, 19, 5)
+    assert case("topk_max_relative", backward=True).flops == search + 9 * 190
+    assert [case(name).flops for name in ("philox_normal", "q_sample", "denoise_step")] == [
+        52 * 315,
+        55 * 315,
+        62 * 315,
+    ]
 
 
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: f"{case.op}-{case.passes}")
 def test_what_is_stated_is_positive(case: Case) -> None:
     assert case.min_bytes > 0
-    assert case.flops is None or case.flops > 0
+    assert case.flops is not None and case.flops > 0
     assert case.shape and case.passes in ("forward", "forward_backward")
 
 
@@ -76,6 +93,23 @@ def test_native_and_eager_can_be_called(case: Case) -> None:
         results = case.call(variant)()
         if case.backward:
             assert any(isinstance(grad, torch.Tensor) and bool(grad.isfinite().all()) for grad in results)
+
+
+def test_graph_operators_have_opponents_that_find_the_same() -> None:
+    for found in [case for case in SMALL if case.op in ("topk_neighbors", "max_relative", "topk_max_relative")]:
+        torch.testing.assert_close(*(found.call(variant)() for variant in ("native", "eager")))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("name", ["philox_normal", "q_sample", "denoise_step"])
+def test_diffusion_operators_differ_from_their_opponents_in_the_noise_alone(
+    name: str, backward: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for found in [case for case in SMALL if case.op == name and case.backward == backward]:
+        t, number = (x for x in found.arguments if isinstance(x, torch.Tensor) and x.dtype == torch.int64)
+        step = -t if name == "q_sample" else t
+        monkeypatch.setattr(torch, "randn_like", partial(philox_normal, t=step, seed=1, sample_id=number))
+        torch.testing.assert_close(*(found.call(variant)() for variant in ("native", "eager")))
 
 
 @pytest.mark.parametrize("name", ["simam", "cosine_map", "gaussian_blur"])

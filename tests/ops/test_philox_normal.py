@@ -173,6 +173,14 @@ def test_noise_of_nothing_is_nothing(shape):
     assert philox_normal(like, t, 1, sample_id).shape == shape
 
 
+def test_noise_is_a_constant_to_what_is_learnt():
+    x, (t, sample_id) = torch.ones(2, 3, requires_grad=True), keys(2)
+    z = philox_normal(x, t, 1, sample_id)
+    assert not z.requires_grad
+    (x * z).sum().backward()
+    assert torch.equal(x.grad, z)
+
+
 def test_noise_compiles_without_graph_breaks():
     like, (t, sample_id) = torch.empty(2, 3, 4, 5), keys(2)
     compiled = torch.compile(lambda x: 2 * philox_normal(x, t, 1, sample_id), backend="aot_eager", fullgraph=True)
