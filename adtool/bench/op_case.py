@@ -57,7 +57,7 @@ class Case:
             return function
         if reason := getattr(self.module, "NOT_COMPILED", None):
             raise AdtoolError(reason)
-        return _compiled(function)
+        return _compiled(function, self.device)
 
     def call(self, variant: str) -> timing.Call:
         """The variant with its arguments, called once; what it raises at its first call is an AdtoolError."""
@@ -158,9 +158,10 @@ def _without_gradient(function: Callable[..., Any], arguments: tuple[Any, ...]) 
         return function(*arguments)
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def _compiled(function: Callable[..., Any], device: torch.device) -> Callable[..., Any]:
     torch.compiler.reset()  # of other shapes of the same function, which would count as recompilations
-    return torch.compile(function, fullgraph=True, dynamic=False)
+    # on a CPU the noise of PyTorch's own generator is drawn many times faster than that of compiled code
+    return torch.compile(function, fullgraph=True, dynamic=False, options={"fallback_random": device.type == "cpu"})
 
 
 def _leaves(arguments: Any) -> Any:
