@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <limits>
 #include <vector>
 
@@ -18,6 +19,16 @@ bool larger(double a, double b) {
   return a > b || (std::isnan(a) && !std::isnan(b));
 }
 
+// Puts the n largest of the pool's first `size` elements first, and the smallest of these last.
+void select(std::vector<double>& pool, int64_t size, int64_t n) {
+  const auto begin = pool.begin(), end = begin + size, last = begin + (n - 1);
+  if (std::none_of(begin, end, [](double value) { return std::isnan(value); })) {
+    std::nth_element(begin, last, end, std::greater<double>());
+  } else {
+    std::nth_element(begin, last, end, larger);
+  }
+}
+
 // The n largest of x[begin, end), the smallest of them last. The pool holds every element that can still be among them;
 // when it is full, all but the n largest are dropped and the n-th becomes the bar to pass.
 std::vector<double> largest(Element element, const void* x, int64_t begin, int64_t end, int64_t n) {
@@ -29,14 +40,14 @@ std::vector<double> largest(Element element, const void* x, int64_t begin, int64
   while (begin < end) {
     begin = collect(element, x, begin, end, bar, pool.data(), &size, static_cast<int64_t>(pool.size()));
     if (size > n) {
-      std::nth_element(pool.begin(), pool.begin() + (n - 1), pool.begin() + size, larger);
+      select(pool, size, n);
       bar = pool[n - 1];
       size = n;
     }
   }
   pool.resize(n);
   std::fill(pool.begin() + size, pool.end(), bar);  // only elements of minus infinity were passed over
-  std::nth_element(pool.begin(), pool.end() - 1, pool.end(), larger);
+  select(pool, n, n);
   return pool;
 }
 
