@@ -6,6 +6,7 @@ text file `runs/latest` holds the name of the newest finished run in `runs/`.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import time
@@ -81,16 +82,17 @@ def write_config(run: Path, values: Mapping[str, Any]) -> None:
     write_text(run / CONFIG, json.dumps(values, indent=2) + "\n")
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a small text file in one go; AdtoolError when it cannot be written."""
+def write_text(path: Path, text: str, option: str = "--output") -> None:
+    """Replace a small text file in one go; when it cannot be written, an AdtoolError that names `option`."""
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise _unwritable(path, error, option) from error
 
 
 def clear(run: Path, *names: str) -> None:
@@ -129,8 +131,8 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
 
 
-def _unwritable(path: Path, error: OSError) -> AdtoolError:
+def _unwritable(path: Path, error: OSError, option: str = "--output") -> AdtoolError:
     return AdtoolError(
         f"{path}: cannot be written ({error.strerror or error}); free some space, or name a folder you may write to "
-        "with --output"
+        f"with {option}"
     )

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import click
 import torch
 
 from adtool import __version__
+from adtool.bench.machine import processor
 from adtool.checkpoint import load_model
 from adtool.data import open_dataset
 from adtool.evaluation import evaluate
@@ -85,13 +85,6 @@ def table(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _processor() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []:
-        if line.startswith("model name"):
-            return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
-
-
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, default=MODELS, show_default=True, help="NAME/PRESET, repeatable.")
@@ -105,7 +98,7 @@ def main(data: tuple[Path, ...], models: tuple[str, ...], control: bool, seed: i
     """Measure, and write OUTPUT.json and OUTPUT.md after every row."""
     path = output.with_suffix(".json")
     document: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
-    machine = {"cpu": _processor(), "threads": torch.get_num_threads()}
+    machine = {"cpu": processor(), "threads": torch.get_num_threads()}
     document |= {"adtool": __version__, "torch": torch.__version__, "machine": machine}
     for name in models:
         model, preset = name.split("/")

@@ -28,4 +28,23 @@ void for_blocks(int64_t count, int64_t block, int64_t threads, const Work& work)
   torch::stable::parallel_for(0, std::min(threads, (count + block - 1) / block), 1, take);
 }
 
+inline int64_t whole(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
+
+// As many rows as fit the budget, in multiples of `multiple`: at least that, at most `count` rounded up.
+inline int64_t rows_within(int64_t budget, int64_t row_bytes, int64_t multiple, int64_t count) {
+  return std::clamp(budget / row_bytes / multiple * multiple, multiple, std::max(whole(count, multiple), multiple));
+}
+
+// Memory for `count` elements of T, on the alignment of tensors.
+template <class T>
+struct Workspace {
+  Tensor memory;
+  T* data;
+  Workspace(const Tensor& like, int64_t count)
+      : memory(torch::stable::new_empty(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte)),
+        data(static_cast<T*>(memory.mutable_data_ptr())) {}
+};
+
 }  // namespace adtool

@@ -7,10 +7,10 @@
 
 namespace adtool {
 
-struct Rows {  // (count, depth); the elements of a row lie side by side
+struct Rows {  // (count, depth); the elements of a row lie side by side unless depth_stride says else
   Element element;
   const void* data;
-  int64_t count, depth, stride;
+  int64_t count, depth, stride, depth_stride = 1;
 };
 
 }  // namespace adtool

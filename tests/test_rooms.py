@@ -40,13 +40,16 @@ ROOMS = {
     "evaluation": "torch numpy data metrics heatmaps checkpoint scoring",
     "fitting": "torch numpy version models models._detector layers.backbones data holdout weights training runs"
     " checkpoint calibration",
+    "timing": "torch",
+    "bench": "torch version timing ops models models._detector layers.backbones data weights checkpoint runs fitting"
+    " scoring",
     "cli": "torch click rich version models data metrics ops settings runs checkpoint fitting scoring rows outputs"
-    " evaluation",
+    " evaluation bench",
     "errors": "",
     "__init__": "",
     "__main__": "cli",
 }
-TOUCH_FILES = {"data", "checkpoint", "weights", "holdout", "settings", "heatmaps", "rows", "runs", "outputs"}
+TOUCH_FILES = {"bench", "data", "checkpoint", "weights", "holdout", "settings", "heatmaps", "rows", "runs", "outputs"}
 FILE_CALLS = {
     "open",
     "read_text",
@@ -167,9 +170,9 @@ def _any_error(kind: ast.expr) -> bool:
     return bool(names & {"Exception", "BaseException"})
 
 
-def test_only_ops_and_doctor_know_whether_native_code_exists() -> None:
+def test_only_ops_doctor_and_bench_know_whether_native_code_exists() -> None:
     know = {dotted(file) for file in FILES if "ops._native" in set(imports(parsed(file)))}
-    assert {name for name in know if room_of(name) != "ops"} == {"cli.doctor"}
+    assert {name for name in know if room_of(name) != "ops"} == {"cli.doctor", "bench.ops"}
 
 
 def test_ops_package_offers_no_functions() -> None:
@@ -198,6 +201,10 @@ def test_a_test_has_the_name_of_what_it_tests() -> None:
         "test_build",
         "ops/test_native",
         "ops/test_every_op",
+        "emulation/test_emulated_ops",
+        "emulation/test_device",
+        "emulation/test_planted_bugs",
+        "emulation/test_sanitizers",
         "models/test_every_model",
     }
     beyond |= {"data/test_open_dataset", "metrics/test_sorters", "cli/test_help", "cli/test_errors"}
@@ -217,12 +224,25 @@ def test_names_say_what_is_inside() -> None:
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]([^>"]+)[>"]', re.MULTILINE)
 
 
-@pytest.mark.parametrize(
-    "file", [*(ROOT / "csrc").rglob("*.cu"), *(ROOT / "csrc").rglob("*.cuh")], ids=lambda file: file.name
-)
+KERNELS = [*(ROOT / "csrc").rglob("*.cu"), *(ROOT / "csrc").rglob("*.cuh")]
+
+
+@pytest.mark.parametrize("file", KERNELS, ids=lambda file: file.name)
 def test_cuda_kernels_see_no_torch(file: Path) -> None:
     seen = _reached(file)
     assert [header for header in sorted(seen) if re.match(r"(torch|ATen|c10)/", header)] == []
+
+
+@pytest.mark.parametrize("file", [file for file in KERNELS if file.name != "launch.cuh"], ids=lambda file: file.name)
+def test_cuda_kernels_also_run_emulated(file: Path) -> None:
+    """What g++ cannot compile is spelled by the macros of launch.cuh, or left out."""
+    text = re.sub(r"//.*", "", file.read_text(encoding="utf-8"))
+    assert re.findall(r"<<<|\b__shared__|\basm\b|cooperative_groups|\b__activemask|__constant__", text) == []
+
+
+def test_the_emulation_needs_no_torch() -> None:
+    reached = set().union(*map(_reached, (ROOT / "csrc/emulation").iterdir()))
+    assert [header for header in reached if re.match(r"(torch|ATen|c10)/", header)] == []
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "csrc/cpu").glob("*_body.h")), ids=lambda file: file.name)

@@ -115,6 +115,11 @@ def cosine_distance(teacher: Sequence[Tensor], student: Sequence[Tensor]) -> Ten
     return torch.stack([torch.ops.adtool.cosine_distance(t, s).mean() for t, s in pairs])
 
 
+def flops(teacher: Tensor, student: Tensor) -> tuple[int, int]:
+    """Operations forward (three products and sums) and backward (those again, and two products to either side)."""
+    return 6 * teacher.numel(), 12 * teacher.numel()
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, the `paper`'s shapes (256 px, batch 8) for benchmarks."""
     shapes = {

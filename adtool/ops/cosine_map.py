@@ -94,6 +94,13 @@ def cosine_map(
     return result
 
 
+def flops(teacher: list[Tensor], student: list[Tensor], size: Sequence[int], reduce: str) -> tuple[int, int]:
+    """Operations forward and backward: the distances of all scales, and four weighted pixels of each per output."""
+    each = [distance.flops(t, s) for t, s in zip(teacher, student, strict=True)]
+    resizing = 8 * len(each) * teacher[0].shape[0] * math.prod(size)
+    return sum(forward for forward, _ in each) + resizing, sum(backward for _, backward in each) + resizing
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, the `paper`'s shapes (256 px, batch 8) for benchmarks."""
     if size == "paper":

@@ -74,6 +74,12 @@ def gaussian_blur(maps: Tensor, sigma: float) -> Tensor:
     return result
 
 
+def flops(maps: Tensor, sigma: float) -> tuple[int, int]:
+    """Operations forward and backward: along each axis r + 1 products and 2 r sums a pixel."""
+    each = 2 * (3 * (len(_taps(sigma)) - 1) + 1) * maps.numel()
+    return each, each
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, `paper` ones (8 maps of 256 px, sigma 4) for benchmarks."""
     cases = {"small": [((2, 1, 9, 7), 0.8), ((1, 2, 1, 3), 4.0)], "paper": [((8, 1, 256, 256), 4.0)]}[size]

@@ -23,6 +23,7 @@ BLOCK = 1 << 16
 BETWEEN_REPORTS = 0.5
 """Seconds."""
 NO_GRADIENT = "a selection: the patches are frozen features"
+NOT_COMPILED = "every pick needs the one before; tracing unrolls the loop into thousands of operations"
 
 torch.library.define("adtool::greedy_coreset", "(Tensor patches, int first, int n) -> Tensor")
 torch.library.define(
@@ -134,6 +135,27 @@ def greedy_coreset(
         if report is not None:
             report("coreset", picked.shape[0], n)
     return picked
+
+
+def eager(patches: Tensor, first: int, n: int) -> Tensor:
+    """What one writes without this operator, for comparison: a row of distances per pick, not exact in float32."""
+    picked = [torch.tensor(first, device=patches.device)]
+    distance = torch.cdist(patches, patches[first : first + 1]).squeeze(1)
+    for _ in range(n - 1):
+        picked.append(distance.argmax())
+        distance = torch.minimum(distance, torch.cdist(patches, patches[picked[-1]][None]).squeeze(1))
+    return torch.stack(picked)
+
+
+def flops(patches: Tensor, first: int, n: int) -> tuple[int, int]:
+    """Operations forward, three per element and pick; there is no backward."""
+    return 3 * patches.numel() * (n - 1), 0
+
+
+def min_bytes(patches: Tensor, first: int, n: int) -> int:
+    """Bytes read and written by one pass over patches and distances per pick, as Algorithm 1 makes it."""
+    distances = 2 * patches.shape[0] * torch.promote_types(patches.dtype, torch.float32).itemsize
+    return (n - 1) * (patches.numel() * patches.element_size() + distances)
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

@@ -99,6 +99,17 @@ def nearest_patch(patches: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Te
     return result
 
 
+def eager(patches: Tensor, bank: Tensor, k: int = 1) -> tuple[Tensor, Tensor]:
+    """What one writes without this operator, for comparison: the whole P x M matrix, not exact in float32."""
+    distance, index = torch.cdist(patches, bank).topk(k, dim=1, largest=False)
+    return distance, index
+
+
+def flops(patches: Tensor, bank: Tensor, k: int = 1) -> tuple[int, int]:
+    """Operations forward, those of the matrix product <x, b>; there is no backward."""
+    return 2 * patches.shape[0] * bank.shape[0] * patches.shape[1], 0
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Example arguments: `small` for tests, `paper` for benchmarks."""
     sizes = {"small": [(17, 45, 11, 1), (5, 9, 70, 9)], "paper": [(8192, 4096, 384, 1), (8192, 4096, 384, 9)]}[size]

@@ -103,8 +103,14 @@ def simam_energy(x: Tensor, lambda_: float = 1e-4) -> Tensor:
     return 1 / _energy(_wide(x), lambda_)[2]
 
 
+def flops(x: Tensor, lambda_: float = 1e-4) -> tuple[int, int]:
+    """Operations of the formulas above, forward and backward; exp and a division count as one each."""
+    return 10 * x.numel(), 23 * x.numel()
+
+
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, the `paper`'s shapes for benchmarks."""
-    shapes = {"small": [(2, 3, 5, 7), (1, 2, 1, 1)], "paper": [(8, 1024, 16, 16), (8, 256, 64, 64)]}[size]
+    small = [(2, 3, 5, 7), (1, 2, 1, 1), (2, 35, 4, 4), (1, 2, 33, 33), (1, 1, 32, 36)]  # every kernel of simam.cu
+    shapes = {"small": small, "paper": [(8, 1024, 16, 16), (8, 256, 64, 64)]}[size]
     generator = torch.Generator().manual_seed(0)
     return [(torch.randn(shape, generator=generator).to(device, dtype), 1e-4) for shape in shapes]

@@ -2,7 +2,8 @@
 
     score = 1/n sum of the n largest elements of an image's map
 
-Maps are (N, C, H, W), scores (N,). The gradient is 1/n at those pixels, at the first ones where several are equal.
+Maps are (N, C, H, W), scores (N,). The gradient is 1/n at those pixels, at the first ones where several are equal; a
+NaN is larger than any number.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from torch import Tensor
 from adtool.ops import _native  # noqa: F401
 
 torch.library.define("adtool::top_mean", "(Tensor maps, int n) -> Tensor")
+torch.library.define("adtool::top_mean_backward", "(Tensor grad, Tensor maps, int n) -> Tensor")
 
 
 def reference(maps: Tensor, n: int) -> Tensor:
@@ -23,8 +25,23 @@ def reference(maps: Tensor, n: int) -> Tensor:
     return scores.to(torch.promote_types(maps.dtype, torch.float32))
 
 
+def reference_backward(grad: Tensor, maps: Tensor, n: int) -> Tensor:
+    """The gradient above: to what is above the n-th largest element, and to the first of those equal to it."""
+    pixels = maps.flatten(1)
+    bar = pixels.topk(n).values[:, -1:]
+    above = (pixels > bar) | (pixels.isnan() & ~bar.isnan())
+    tied = (pixels == bar) | (pixels.isnan() & bar.isnan())
+    first = tied & (tied.cumsum(1) <= n - above.sum(1, keepdim=True))
+    share = (grad / n).to(maps.dtype)[:, None]
+    return torch.where(above | first, share, 0).view(maps.shape)
+
+
 def _shape(maps: Tensor, n: int) -> Tensor:
     return maps.new_empty(maps.shape[0], dtype=torch.promote_types(maps.dtype, torch.float32))
+
+
+def _shape_backward(grad: Tensor, maps: Tensor, n: int) -> Tensor:
+    return torch.empty_like(maps, memory_format=torch.contiguous_format)
 
 
 def _save(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
@@ -34,13 +51,13 @@ def _save(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
     (maps,) = ctx.saved_tensors
-    largest = maps.flatten(1).sort(dim=1, descending=True, stable=True).indices[:, : ctx.n]
-    share = (grad / ctx.n).to(maps.dtype)[:, None].expand(largest.shape)
-    return torch.zeros_like(maps).flatten(1).scatter(1, largest, share).view(maps.shape), None
+    return torch.ops.adtool.top_mean_backward(grad, maps, ctx.n), None
 
 
 torch.library.impl("adtool::top_mean", "default", reference)
+torch.library.impl("adtool::top_mean_backward", "default", reference_backward)
 torch.library.register_fake("adtool::top_mean", _shape)
+torch.library.register_fake("adtool::top_mean_backward", _shape_backward)
 torch.library.register_autograd("adtool::top_mean", _gradient, setup_context=_save)
 
 
@@ -52,6 +69,11 @@ def top_mean(maps: Tensor, n: int) -> Tensor:
         raise ValueError(f"n: expected 1 to the number of pixels of a map {tuple(maps.shape)}, got {n}")
     scores: Tensor = torch.ops.adtool.top_mean(maps, n)
     return scores
+
+
+def flops(maps: Tensor, n: int) -> tuple[int, int]:
+    """Operations forward (a comparison a pixel, n sums a map) and backward (two comparisons, a division a map)."""
+    return maps.numel() + n * maps.shape[0], 2 * maps.numel() + maps.shape[0]
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:

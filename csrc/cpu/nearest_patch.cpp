@@ -5,7 +5,7 @@
 #include <tuple>
 #include <vector>
 
-#include "cpu/nearest_patch.h"
+#include "candidates.h"
 #include "instruction_set.h"
 #include "row_tensors.h"
 
@@ -14,7 +14,7 @@ namespace adtool {
 using SquaresOf = void(const Rows&, int64_t, int64_t, double*);
 using Pack = void(const Rows&, int64_t, int64_t, float*);
 using Start = void(const Rows&, int64_t, int64_t, double, const Candidates&);
-using Scan = void(const Rows&, int64_t, int64_t, const PackedBank&, float*, const Candidates&);
+using Scan = void(const Rows&, int64_t, int64_t, const PackedColumns&, float*, const Candidates&);
 using Measure = void(const Rows&, int64_t, int64_t, const Rows&, const Candidates&, double*, int64_t*);
 ADTOOL_BODIES(nearest_squares, SquaresOf)
 ADTOOL_BODIES(nearest_pack, Pack)
@@ -24,30 +24,11 @@ ADTOOL_BODIES(nearest_measure, Measure)
 
 namespace {
 
-constexpr int64_t SPARE = 8;                         // candidates beyond k, for scores that rounding leaves in doubt
+constexpr int64_t SPARE = 7;  // candidates beyond k at least, for scores that rounding leaves in doubt
 constexpr int64_t BANK_BYTES = int64_t{16} << 20;    // packed bank rows at a time
 constexpr int64_t LIST_BYTES = int64_t{8} << 20;     // candidates at a time
 constexpr int64_t BLOCK_BYTES = int64_t{256} << 10;  // packed patches of a thread, which stay in its second-level cache
 constexpr int64_t PRODUCTS_PER_THREAD = 1 << 22;     // with fewer, another thread costs more than it saves
-
-int64_t whole(int64_t value, int64_t multiple) {
-  return (value + multiple - 1) / multiple * multiple;
-}
-
-// As many rows as fit the budget, in multiples of `multiple`: at least that, at most `count` rounded up.
-int64_t rows_within(int64_t budget, int64_t row_bytes, int64_t multiple, int64_t count) {
-  return std::clamp(budget / row_bytes / multiple * multiple, multiple, std::max(whole(count, multiple), multiple));
-}
-
-// Memory for `count` elements of T, on the alignment of tensors.
-template <class T>
-struct Workspace {
-  Tensor memory;
-  T* data;
-  Workspace(const Tensor& like, int64_t count)
-      : memory(torch::stable::new_empty(like, {count * static_cast<int64_t>(sizeof(T))}, ScalarType::Byte)),
-        data(static_cast<T*>(memory.mutable_data_ptr())) {}
-};
 
 struct Squares {
   std::vector<float> values;  // |b|^2, infinite where a row is not finite and beyond the end
@@ -70,7 +51,7 @@ Squares squares_of(const Rows& bank, int64_t threads) {
 
 template <class T>
 void search(const Tensor& like, const Rows& patches, const Rows& bank, int64_t k, T* distance, int64_t* index) {
-  const int64_t keep = k + SPARE, row_bytes = 4 * (bank.depth + 1);
+  const int64_t keep = whole(k + SPARE, KEPT), row_bytes = 4 * (bank.depth + 1);
   const int64_t worth = 1 + patches.count * bank.count * bank.depth / PRODUCTS_PER_THREAD;
   const int64_t threads = std::min<int64_t>(torch::stable::get_num_threads(), worth);
   const int64_t part = rows_within(BANK_BYTES, row_bytes, PANEL, bank.count);
@@ -88,7 +69,8 @@ void search(const Tensor& like, const Rows& patches, const Rows& bank, int64_t k
       for_blocks(bank_end - bank_first, PANEL, threads, [&](int64_t begin, int64_t, int64_t) {
         nearest_pack_body()(bank, bank_first + begin, bank_end, columns.data + begin * bank.depth);
       });
-      const PackedBank panels = {columns.data, squares.values.data() + bank_first, bank_first, bank_end - bank_first};
+      const PackedColumns panels = {columns.data, squares.values.data() + bank_first, bank_first,
+                                    bank_end - bank_first};
       for_blocks(std::min(chunk, patches.count - first), block, threads, [&](int64_t b, int64_t e, int64_t worker) {
         const Candidates list = {scores.data + b * keep, limit.data + b, slack.data + b, rows.data + b * keep, k, keep};
         const int64_t begin = first + b, end = first + e;

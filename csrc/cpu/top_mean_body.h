@@ -1,4 +1,5 @@
-// The scan of top_mean: elements above a threshold are collected, the rest is passed over 4 vectors at a time.
+// The scans of top_mean: elements above a threshold are collected, or given their share of the gradient; the rest is
+// passed over 4 vectors at a time.
 #include "vector.h"
 
 namespace adtool::ADTOOL_BODY {
@@ -55,6 +56,39 @@ int64_t collect_above(Element element, const void* data, int64_t begin, int64_t 
     *size = found;
   });
   return i < end ? i : end;
+}
+
+// Writes the share to dx where x[begin, end) is above the bar, a NaN above any number, and to the first `ties` places
+// where it is the bar; all others keep their zeros.
+void share_out(Element element, const void* data, int64_t begin, int64_t end, double bar, int64_t ties, double share,
+               void* gradient) {
+  with_storage(element, [&](auto storage) {
+    using S = decltype(storage);
+    using T = Compute<S>;
+    constexpr int64_t STEP = 4 * LANES<T>;
+    const S* const x = static_cast<const S*>(data);
+    S* const dx = static_cast<S*>(gradient);
+    const T limit = static_cast<T>(bar);  // exact: it was an element
+    const bool number = limit == limit;
+    S part;
+    store(&part, broadcast<T>(static_cast<T>(share)), 1);
+    for (int64_t i = begin; i < end; i += STEP) {
+      const int64_t n = end - i < STEP ? end - i : STEP;
+      IntVec<T> below[4] = {};
+      for (int u = 0; n == STEP && u < 4; ++u) below[u] = load(x + i + u * LANES<T>) < limit;
+      if (!any(~(below[0] & below[1] & below[2] & below[3]))) continue;
+      for (int64_t j = 0; j < n; j += LANES<T>) {
+        const int64_t lanes = n - j < LANES<T> ? n - j : LANES<T>;
+        T value[LANES<T>];
+        store(value, load(x + i + j, lanes));
+        for (int64_t lane = 0; lane < lanes; ++lane) {
+          const bool above = number && !(value[lane] <= limit);
+          const bool tied = number ? value[lane] == limit : value[lane] != value[lane];
+          if (above || (tied && ties-- > 0)) dx[i + j + lane] = part;
+        }
+      }
+    }
+  });
 }
 
 }  // namespace adtool::ADTOOL_BODY

@@ -1,7 +1,6 @@
 #include "cuda/simam.h"
 
-#include <cuda_runtime.h>
-
+#include "kernels/launch.cuh"
 #include "kernels/simam.cuh"
 
 namespace adtool::cuda {
@@ -38,7 +37,7 @@ const char* launch_simam_forward(Element element, const void* x, void* y, Planes
     using S = decltype(storage);
     const bool packs = fits_packs<S>(x, planes.pixels) && fits_packs<S>(y, planes.pixels);
     error = with_geometry<S>(planes, packs, [&]<class Team, int V>(int64_t blocks) {
-      simam_forward<S, V, Team><<<static_cast<unsigned>(blocks), BLOCK, 0, static_cast<cudaStream_t>(stream)>>>(
+      ADTOOL_LAUNCH(static_cast<unsigned>(blocks), BLOCK, 0, stream, simam_forward<S, V, Team>)(
           static_cast<const S*>(x), static_cast<S*>(y), planes, lambda);
     });
   });
@@ -53,7 +52,7 @@ const char* launch_simam_backward(Element element, const void* grad, const void*
     const bool packs =
         fits_packs<S>(grad, planes.pixels) && fits_packs<S>(x, planes.pixels) && fits_packs<S>(dx, planes.pixels);
     error = with_geometry<S>(planes, packs, [&]<class Team, int V>(int64_t blocks) {
-      simam_backward<S, V, Team><<<static_cast<unsigned>(blocks), BLOCK, 0, static_cast<cudaStream_t>(stream)>>>(
+      ADTOOL_LAUNCH(static_cast<unsigned>(blocks), BLOCK, 0, stream, simam_backward<S, V, Team>)(
           static_cast<const S*>(grad), static_cast<const S*>(x), static_cast<S*>(dx), planes, lambda);
     });
   });

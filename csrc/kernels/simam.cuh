@@ -4,6 +4,7 @@
 // channels.
 #pragma once
 
+#include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
 #include "planes.h"
 
@@ -33,7 +34,7 @@ struct RowTeam {
   __device__ T sum(T value) const {
     value = sum_warp(value);
     if constexpr (THREADS > WARP) {
-      __shared__ T parts[THREADS / WARP];
+      ADTOOL_SHARED(parts, T[THREADS / WARP]);
       __syncthreads();  // until the previous sum has been read
       if (rank % WARP == 0) parts[rank / WARP] = value;
       __syncthreads();
@@ -61,7 +62,7 @@ struct ColumnTeam {
   __device__ int64_t step(Planes planes) const { return planes.channels; }
 
   __device__ T sum(T value) const {
-    __shared__ T parts[SIZE][WARP];
+    ADTOOL_SHARED(parts, T[SIZE][WARP]);
     __syncthreads();  // until the previous sum has been read
     parts[rank][column] = value;
     __syncthreads();

@@ -30,8 +30,8 @@ ALL = dict(commands())
 
 
 def test_every_command_of_the_design_is_there() -> None:
-    assert {"train", "score", "eval", "models", "data", "demo", "doctor"} <= {words[0] for words in ALL}
-    assert ("data", "check") in ALL
+    assert {"train", "score", "eval", "models", "data", "demo", "doctor", "bench"} <= {words[0] for words in ALL}
+    assert {("data", "check"), ("bench", "ops"), ("bench", "models"), ("bench", "score")} <= set(ALL)
 
 
 @pytest.mark.parametrize("words", ALL, ids=" ".join)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_map_only
+from torch.utils._pytree import tree_flatten, tree_map, tree_map_only, tree_unflatten
 
 from adtool import ops
 from adtool.ops._native import kernel_of, native_info
@@ -71,7 +71,9 @@ def test_op_has_a_gradient_or_says_why_not(name):
 def test_op_passes_opcheck(name):
     differentiable = not hasattr(module(name), "NO_GRADIENT")
     for arguments in cases(name, torch.float32):
-        leaves = tree_map_only(torch.Tensor, torch.Tensor.requires_grad_, arguments) if differentiable else arguments
+        leaves = tree_map_only(
+            torch.Tensor, lambda x: x.requires_grad_(differentiable and x.is_floating_point()), arguments
+        )
         torch.library.opcheck(op(name), leaves)
 
 
@@ -113,3 +115,16 @@ def test_op_on_the_gpu_agrees_with_its_reference(name, dtype):
     for arguments in cases(name, dtype):
         ours = op(name)(*tree_map_only(torch.Tensor, torch.Tensor.cuda, arguments))
         torch.testing.assert_close(tree_map(torch.Tensor.cpu, ours), module(name).reference(*arguments))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_tensors_of_two_devices_are_refused(name):
+    if not (CSRC / "cuda" / f"{name}.cu").exists():
+        pytest.skip(f"{name} has no CUDA kernel")
+    values, structure = tree_flatten(module(name).inputs("cuda", torch.float32)[0])
+    tensors = [i for i, value in enumerate(values) if isinstance(value, torch.Tensor)]
+    for stray in tensors if len(tensors) > 1 else []:
+        mixed = [value.cpu() if i == stray else value for i, value in enumerate(values)]
+        with pytest.raises(RuntimeError, match="device"):
+            op(name)(*tree_unflatten(mixed, structure))

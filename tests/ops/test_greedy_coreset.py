@@ -11,7 +11,7 @@ import torch
 
 from adtool.ops import greedy_coreset as module
 from adtool.ops._native import native_info
-from adtool.ops.greedy_coreset import greedy_coreset, reference, reference_step
+from adtool.ops.greedy_coreset import eager, greedy_coreset, reference, reference_step
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 op = torch.ops.adtool.greedy_coreset
@@ -250,3 +250,8 @@ def test_instruction_sets_make_the_same_picks(tmp_path):
     command = [sys.executable, "-c", INSTRUCTION_SETS, str(tmp_path / "case.pt")]
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_what_one_writes_without_it_picks_the_same():
+    patches = rows(60, 7)
+    assert eager(patches, 3, 20).tolist() == plain(patches, 3, 20)

@@ -11,7 +11,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from adtool.ops._native import CAPABILITIES, native_info
-from adtool.ops.nearest_patch import nearest_patch, reference
+from adtool.ops.nearest_patch import eager, nearest_patch, reference
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 KERNELS = [pytest.param(nearest_patch, id="op"), pytest.param(reference, id="reference")]
@@ -237,3 +237,10 @@ def test_op_can_be_compiled_and_traced_without_data():
     with FakeTensorMode():
         distance, index = nearest_patch(torch.empty(7, 3).half(), torch.empty(9, 3).half(), 2)
     assert (distance.shape, distance.dtype, index.shape, index.dtype) == ((7, 2), torch.float32, (7, 2), torch.int64)
+
+
+def test_what_one_writes_without_it_finds_the_same():
+    patches, bank = rows(30, 16), rows(50, 16, seed=1)
+    distance, index = eager(patches, bank, 3)
+    assert torch.equal(index, reference(patches, bank, 3)[1])
+    torch.testing.assert_close(distance, reference(patches, bank, 3)[0], rtol=1e-4, atol=1e-4)

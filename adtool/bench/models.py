@@ -1,0 +1,94 @@
+"""Latency of a model's prediction, from images to maps and scores in memory: batch 1, and the batch that is best."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from adtool import timing
+from adtool.bench import machine
+from adtool.bench.subjects import Skipped, Subject, draw_pictures, images, plan, subjects
+from adtool.errors import AdtoolError
+from adtool.models._detector import Prediction
+
+BATCHES = (1, 2, 4, 8, 16)
+"""Batch sizes among which the best one is sought."""
+Report = Callable[[str, int, int], None]
+
+
+def bench(
+    chosen: Sequence[str] = (),
+    presets: Sequence[str] = (),
+    *,
+    device: torch.device,
+    batches: Sequence[int] = (),
+    pictures: int = 60,
+    random_weights: bool = False,
+    seconds: float = 10.0,
+    repeats: int | None = None,
+    report: Report = lambda what, done, total: None,
+) -> dict[str, Any]:
+    """The document of `adtool bench models`: rows for batch 1 and the best of `BATCHES`, or for each of `batches`.
+
+    `pictures` drawn pictures fill memory banks. `seconds` and `repeats` are those of `timing.interleaved`, for all
+    batch sizes of a model together. AdtoolError when no model could be timed.
+    """
+    planned = plan(chosen, presets)
+    document: dict[str, Any] = {"bench": "models", "machine": machine.describe(device) | machine.rates(device)}
+    document |= {"pictures": pictures, "rows": [], "skipped": []}
+    with TemporaryDirectory() as folder:
+        drawn = draw_pictures(Path(folder), pictures)
+        for done, subject in enumerate(subjects(planned, drawn, random_weights=random_weights, device=device)):
+            report("models", done, len(planned))
+            if isinstance(subject, Skipped):
+                about = {"model": subject.name, "preset": subject.preset, "reason": subject.reason}
+                document["skipped"].append(about)
+                continue
+            stack = torch.cat(images(subject.loaded.model, drawn, device))
+            document["rows"] += _rows(subject, stack, batches, seconds, repeats)
+    report("models", len(planned), len(planned))
+    if not document["rows"]:
+        raise AdtoolError(document["skipped"][0]["reason"])
+    return document
+
+
+def _rows(
+    subject: Subject, stack: Tensor, batches: Sequence[int], seconds: float, repeats: int | None
+) -> list[dict[str, Any]]:
+    """Rows of one model; all batch sizes are timed by turns."""
+    calls = {batch: partial(predict, subject, _batch(stack, batch)) for batch in batches or BATCHES}
+    named = {str(batch): call for batch, call in calls.items()}
+    times = timing.interleaved(named, device=stack.device, seconds=seconds, repeats=repeats)
+    rate = {batch: batch / times[str(batch)].median for batch in calls}
+    kept = batches or sorted({1, max(rate, key=lambda batch: rate[batch])})
+    return [
+        {
+            **subject.row,
+            "batch": batch,
+            "median_s": times[str(batch)].median,
+            "p95_s": times[str(batch)].percentile(95),
+            "p99_s": times[str(batch)].percentile(99),
+            "runs": len(times[str(batch)].seconds),
+            "images_per_s": rate[batch],
+            "peak_bytes": timing.peak_bytes(calls[batch], stack.device),
+            "peak_rss_bytes": machine.peak_resident(calls[batch]),
+        }
+        for batch in kept
+    ]
+
+
+def predict(subject: Subject, batch: Tensor) -> Prediction:
+    """Maps and scores of a batch (N, 3, H, W)."""
+    with torch.inference_mode():
+        return subject.loaded.model.predict(batch)
+
+
+def _batch(stack: Tensor, size: int) -> Tensor:
+    """`size` images, the same ones again where there are fewer."""
+    return stack[torch.arange(size, device=stack.device) % len(stack)]
