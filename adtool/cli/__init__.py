@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -58,7 +59,9 @@ def _show_warning(message: Warning | str, *where: Any, **more: Any) -> None:
 
 
 def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
-    """Say in one line what went wrong, with what was kept, and leave with status 1."""
+    """Say in one line what went wrong, with what was kept, and leave with status 1; another Ctrl-C changes nothing."""
+    if isinstance(error, KeyboardInterrupt):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
     if ctx.meta.get("adtool.debug"):
         click.echo("".join(traceback.format_exception(error)), err=True, nl=False)
     complain(_reason(error))

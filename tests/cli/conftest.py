@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,11 @@ def adtool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     toy_detector.install()
 
     def run(*arguments: object, input: str | bytes | None = None) -> Result:
-        return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input, prog_name="adtool")
+        handler = signal.getsignal(signal.SIGINT)
+        try:
+            return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input, prog_name="adtool")
+        finally:
+            signal.signal(signal.SIGINT, handler)
 
     return run
 
