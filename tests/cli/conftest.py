@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,6 +18,14 @@ from adtool import models  # noqa: E402
 from adtool.cli import main  # noqa: E402
 
 
+@pytest.fixture(autouse=True)
+def ctrl_c() -> Iterator[None]:
+    """A command that was interrupted leaves this process deaf to Ctrl-C; a process of its own ends with it."""
+    handler = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, handler)
+
+
 @pytest.fixture
 def adtool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """Run `adtool` with arguments; `input` is stdin."""
@@ -25,11 +33,7 @@ def adtool(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     toy_detector.install()
 
     def run(*arguments: object, input: str | bytes | None = None) -> Result:
-        handler = signal.getsignal(signal.SIGINT)
-        try:
-            return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input, prog_name="adtool")
-        finally:
-            signal.signal(signal.SIGINT, handler)
+        return CliRunner().invoke(main, [str(argument) for argument in arguments], input=input, prog_name="adtool")
 
     return run
 
