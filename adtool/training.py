@@ -155,6 +155,7 @@ def _train_stage(training: _Training) -> None:
         training.model.load_state_dict(training.best)
     training.log({"event": "end", "stage": stage.name, "step": position.step, "why": reason, "best": position.best})
     training.position, training.best = Position(stage=position.stage + 1), None
+    training.batches = training.watched = None
     _save(training)
 
 

@@ -5,15 +5,6 @@
 
 namespace adtool::ADTOOL_BODY {
 
-template <int... I>
-struct Sequence {};
-template <int N, int... I>
-struct sequence_to : sequence_to<N - 1, N - 1, I...> {};
-template <int... I>
-struct sequence_to<0, I...> {
-  using type = Sequence<I...>;
-};
-
 // a, b, c, .. and A, B, C, .. make a, A, b, B, .. from lane `First` on.
 template <int First, class V, int... I>
 ADTOOL_INLINE V interleave(V lower, V upper, Sequence<I...>) {

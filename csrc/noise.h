@@ -97,15 +97,6 @@ struct VectorArithmetic {
   static ADTOOL_INLINE Real root(Real a) { return square_root(a); }
 };
 
-template <int... I>
-struct Sequence {};
-template <int N, int... I>
-struct sequence_to : sequence_to<N - 1, N - 1, I...> {};
-template <int... I>
-struct sequence_to<0, I...> {
-  using type = Sequence<I...>;
-};
-
 // Of each four lanes of a and b: a[from] b[from] a[from + 1] b[from + 1], and a[from] a[from + 1] b[from] b[from + 1].
 template <int FROM, int... I>
 ADTOOL_INLINE Vec<float> alternate(Vec<float> a, Vec<float> b, Sequence<I...>) {

@@ -9,11 +9,7 @@
 
 #include <stdint.h>
 
-#ifdef __CUDACC__
-#define ADTOOL_STEP __device__ __forceinline__
-#else
-#define ADTOOL_STEP inline __attribute__((always_inline))
-#endif
+#include "both_sides.h"
 
 namespace adtool {
 
@@ -24,7 +20,7 @@ struct Stream {  // of random blocks: one for each sample and step
 
 // Replaces a counter by four random words.
 template <class Arithmetic>
-ADTOOL_STEP void philox(typename Arithmetic::Word (&counter)[4], uint64_t seed) {
+ADTOOL_BOTH void philox(typename Arithmetic::Word (&counter)[4], uint64_t seed) {
   uint32_t k0 = static_cast<uint32_t>(seed), k1 = static_cast<uint32_t>(seed >> 32);
   for (int round = 0; round < 10; ++round) {
     const auto p0 = Arithmetic::product(counter[0], 0xD2511F53u), p1 = Arithmetic::product(counter[2], 0xCD9E8D57u);
@@ -39,7 +35,7 @@ ADTOOL_STEP void philox(typename Arithmetic::Word (&counter)[4], uint64_t seed) 
 
 // coefficients[0] + coefficients[1] x + ..., by Horner's rule.
 template <class Arithmetic, int N>
-ADTOOL_STEP typename Arithmetic::Real polynomial(const float (&coefficients)[N], typename Arithmetic::Real x) {
+ADTOOL_BOTH typename Arithmetic::Real polynomial(const float (&coefficients)[N], typename Arithmetic::Real x) {
   auto series = Arithmetic::multiply(x, coefficients[N - 1]);
   for (int k = N - 2; k > 0; --k) {
     series = Arithmetic::multiply(Arithmetic::add(series, coefficients[k]), x);
@@ -49,7 +45,7 @@ ADTOOL_STEP typename Arithmetic::Real polynomial(const float (&coefficients)[N],
 
 // sqrt(-2 ln u1)
 template <class Arithmetic>
-ADTOOL_STEP typename Arithmetic::Real radius(typename Arithmetic::Bits word) {
+ADTOOL_BOTH typename Arithmetic::Real radius(typename Arithmetic::Bits word) {
   using Integer = typename Arithmetic::Integer;
   using Real = typename Arithmetic::Real;
   constexpr int32_t SQRT_HALF_BITS = 0x3F3504F3;
@@ -65,7 +61,7 @@ ADTOOL_STEP typename Arithmetic::Real radius(typename Arithmetic::Bits word) {
 
 // Two words to two normals.
 template <class Arithmetic>
-ADTOOL_STEP void box_muller(typename Arithmetic::Bits first, typename Arithmetic::Bits second,
+ADTOOL_BOTH void box_muller(typename Arithmetic::Bits first, typename Arithmetic::Bits second,
                             typename Arithmetic::Real& z1, typename Arithmetic::Real& z2) {
   using Bits = typename Arithmetic::Bits;
   using Integer = typename Arithmetic::Integer;

@@ -4,6 +4,7 @@
 
 #include "candidates.h"
 #include "lanes.h"
+#include "nearest.h"
 #include "order_keys.h"
 #include "row_distance.h"
 
@@ -251,29 +252,6 @@ ADTOOL_INLINE void meet(const float* rows, const float* columns, int64_t depth, 
     }
   }
 }
-
-// Nearer first, then the lower row; NaN after everything.
-ADTOOL_INLINE bool before(double a, int64_t i, double b, int64_t j) {
-  return a < b || (a == b && i < j) || (b != b && (a == a || i < j));
-}
-
-// The k nearest by exact distances found so far, in order.
-struct Nearest {
-  double* distances;
-  int64_t* rows;
-  int64_t k, count = 0;
-
-  void add(double distance, int64_t row) {
-    if (count == k && !before(distance, row, distances[k - 1], rows[k - 1])) return;
-    int64_t place = count < k ? count++ : k - 1;
-    for (; place > 0 && before(distance, row, distances[place - 1], rows[place - 1]); --place) {
-      distances[place] = distances[place - 1];
-      rows[place] = rows[place - 1];
-    }
-    distances[place] = distance;
-    rows[place] = row;
-  }
-};
 
 // Offers `exact(i)`, the exact distance of row i out of `count`, of every candidate that may be among the k nearest.
 // Where rounding leaves more of them than were kept, or values are not finite, of every row.

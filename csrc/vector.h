@@ -29,6 +29,16 @@ constexpr int LANES = BYTES / static_cast<int>(sizeof(T));
 template <class T>
 using Vec = Lanes<T, LANES<T>>;  // as many as fill a register
 
+// The numbers below N, for patterns of shuffles: sequence_to<N>::type.
+template <int... I>
+struct Sequence {};
+template <int N, int... I>
+struct sequence_to : sequence_to<N - 1, N - 1, I...> {};
+template <int... I>
+struct sequence_to<0, I...> {
+  using type = Sequence<I...>;
+};
+
 // Integers of the same width as the floating-point type, and as many of them.
 template <class T>
 struct integer_of;

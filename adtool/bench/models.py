@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,13 +13,11 @@ from torch import Tensor
 
 from adtool import timing
 from adtool.bench import machine
-from adtool.bench.subjects import Skipped, Subject, draw_pictures, images, plan, subjects
-from adtool.errors import AdtoolError
-from adtool.models._detector import Prediction
+from adtool.bench.subjects import Subject, draw_pictures, images, measure, plan
+from adtool.models._detector import Prediction, Report, silent
 
 BATCHES = (1, 2, 4, 8, 16)
 """Batch sizes among which the best one is sought."""
-Report = Callable[[str, int, int], None]
 
 
 def bench(
@@ -32,7 +30,7 @@ def bench(
     random_weights: bool = False,
     seconds: float = 10.0,
     repeats: int | None = None,
-    report: Report = lambda what, done, total: None,
+    report: Report = silent,
 ) -> dict[str, Any]:
     """The document of `adtool bench models`: rows for batch 1 and the best of `BATCHES`, or for each of `batches`.
 
@@ -41,21 +39,15 @@ def bench(
     """
     planned = plan(chosen, presets)
     document: dict[str, Any] = {"bench": "models", "machine": machine.describe(device) | machine.rates(device)}
-    document |= {"pictures": pictures, "rows": [], "skipped": []}
+    document["pictures"] = pictures
     with TemporaryDirectory() as folder:
         drawn = draw_pictures(Path(folder), pictures)
-        for done, subject in enumerate(subjects(planned, drawn, random_weights=random_weights, device=device)):
-            report("models", done, len(planned))
-            if isinstance(subject, Skipped):
-                about = {"model": subject.name, "preset": subject.preset, "reason": subject.reason}
-                document["skipped"].append(about)
-                continue
+
+        def rows(subject: Subject) -> list[dict[str, Any]]:
             stack = torch.cat(images(subject.loaded.model, drawn, device))
-            document["rows"] += _rows(subject, stack, batches, seconds, repeats)
-    report("models", len(planned), len(planned))
-    if not document["rows"]:
-        raise AdtoolError(document["skipped"][0]["reason"])
-    return document
+            return _rows(subject, stack, batches, seconds, repeats)
+
+        return measure(document, planned, drawn, rows, random_weights=random_weights, device=device, report=report)
 
 
 def _rows(

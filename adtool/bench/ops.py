@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -18,12 +18,12 @@ from adtool import ops, timing
 from adtool.bench import machine
 from adtool.bench.op_case import Case
 from adtool.errors import AdtoolError
+from adtool.models._detector import Report, silent
 from adtool.ops._native import kernel_of, native_info
 
 VARIANTS = ("native", "eager", "compiled")
 SIZES = ("paper", "small")
 KERNELS = {"eager": "torch", "compiled": "inductor"}
-Report = Callable[[str, int, int], None]
 
 
 def names() -> list[str]:
@@ -48,7 +48,7 @@ def bench(
     size: str = "paper",
     seconds: float = 3.0,
     repeats: int | None = None,
-    report: Report = lambda what, done, total: None,
+    report: Report = silent,
 ) -> dict[str, Any]:
     """The document of `adtool bench ops`: the machine, a row per case and variant, and what was skipped and why.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,11 +14,9 @@ from torch import Tensor
 from adtool import scoring, timing
 from adtool.bench import machine
 from adtool.bench.models import predict
-from adtool.bench.subjects import Skipped, Subject, draw_pictures, images, plan, subjects
+from adtool.bench.subjects import Subject, draw_pictures, images, measure, plan
 from adtool.data import Sample, list_images
-from adtool.errors import AdtoolError
-
-Report = Callable[[str, int, int], None]
+from adtool.models._detector import Report, silent
 
 
 def bench(
@@ -33,7 +31,7 @@ def bench(
     random_weights: bool = False,
     seconds: float = 30.0,
     repeats: int | None = None,
-    report: Report = lambda what, done, total: None,
+    report: Report = silent,
 ) -> dict[str, Any]:
     """The document of `adtool bench score`: a row for the pipeline and one for the bare prediction, per model.
 
@@ -42,26 +40,20 @@ def bench(
     """
     planned = plan(chosen, presets)
     document: dict[str, Any] = {"bench": "score", "machine": machine.describe(device) | machine.rates(device)}
-    document |= {"workers": workers, "rows": [], "skipped": []}
+    document["workers"] = workers
     with TemporaryDirectory() as folder:
         drawn = draw_pictures(Path(folder), pictures)
         scored = list_images(paths) if paths else drawn
-        for done, subject in enumerate(subjects(planned, drawn, random_weights=random_weights, device=device)):
-            report("models", done, len(planned))
-            if isinstance(subject, Skipped):
-                about = {"model": subject.name, "preset": subject.preset, "reason": subject.reason}
-                document["skipped"].append(about)
-                continue
+
+        def rows(subject: Subject) -> list[dict[str, Any]]:
             stack = torch.cat(images(subject.loaded.model, scored, device))
             calls: dict[str, timing.Call] = {
                 "pipeline": partial(_pipeline, subject, scored, batch_size, workers, device),
                 "forward": partial(_forward, subject, torch.split(stack, batch_size)),
             }
-            document["rows"] += _rows(subject, calls, len(scored), batch_size, device, seconds, repeats)
-    report("models", len(planned), len(planned))
-    if not document["rows"]:
-        raise AdtoolError(document["skipped"][0]["reason"])
-    return document
+            return _rows(subject, calls, len(scored), batch_size, device, seconds, repeats)
+
+        return measure(document, planned, drawn, rows, random_weights=random_weights, device=device, report=report)
 
 
 def _pipeline(

@@ -5,7 +5,7 @@ What gradient descent would change is left out: it does not change how long a pr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -18,10 +18,10 @@ from adtool.checkpoint import LoadedModel, load_model
 from adtool.data import Sample, open_dataset
 from adtool.data.batches import ImageBatches
 from adtool.data.sample_set import write_sample_set
-from adtool.errors import WeightsError
+from adtool.errors import AdtoolError, WeightsError
 from adtool.fitting import build
 from adtool.layers.backbones import Backbone
-from adtool.models._detector import Detector
+from adtool.models._detector import Detector, Report
 from adtool.weights import load_backbone
 
 BATCH_SIZE = 16
@@ -96,6 +96,31 @@ def subjects(
             yield _untrained(text, preset, pictures, random_weights, device)
         except WeightsError as error:
             yield Skipped(text, preset, str(error))
+
+
+def measure(
+    document: dict[str, Any],
+    planned: Sequence[tuple[str, str | None]],
+    pictures: Sequence[Sample],
+    rows: Callable[[Subject], list[dict[str, Any]]],
+    *,
+    random_weights: bool,
+    device: torch.device,
+    report: Report,
+) -> dict[str, Any]:
+    """Fill the `rows` and `skipped` of a document, model by model; AdtoolError when no model could be timed."""
+    document |= {"rows": [], "skipped": []}
+    for done, subject in enumerate(subjects(planned, pictures, random_weights=random_weights, device=device)):
+        report("models", done, len(planned))
+        if isinstance(subject, Skipped):
+            about = {"model": subject.name, "preset": subject.preset, "reason": subject.reason}
+            document["skipped"].append(about)
+        else:
+            document["rows"] += rows(subject)
+    report("models", len(planned), len(planned))
+    if not document["rows"]:
+        raise AdtoolError(document["skipped"][0]["reason"])
+    return document
 
 
 def _untrained(

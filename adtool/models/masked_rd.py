@@ -6,9 +6,10 @@ random positions of F_D and regenerates the teacher's features F_G from the rest
 anomaly map is the cosine distance between F_E and F_G, summed over scales (Eq. 12).
 
 Where we differ: the group-norm gate of SCConv is soft unless `hard_gate` (the paper's hard gate gives the norm no
-gradient); the mask rate, unstated in the paper, is 0.5; no mask at test time; teachers that are no ResNet set the
-decoder's width and blocks by `decoder_channels` and `block`. Off in `paper`: `mirrored` features, and the `gaussian`
-residual, which judges by how far F_E lies from what a linear Gaussian fitted on good images expects of it given F_G.
+gradient); the mask rate, unstated in the paper, is 0.5; teachers that are no ResNet set the decoder's width and blocks
+by `decoder_channels` and `block`. In `paper` nothing is masked at test time; off there are also `mirrored` features
+and the `gaussian` residual, which judges by how far F_E lies from what a linear Gaussian fitted on good images expects
+of it given F_G: the fine scales make its map, the deep ones its image score.
 The paper reports 99.1 / 98.5 / 95.9 (image AUROC, pixel AUROC, PRO in percent) over MVTec AD with the `paper` preset.
 """
 
@@ -86,7 +87,7 @@ class Config(DetectorConfig):
     mask_rate: float = 0.5
     """lambda_M of Eq. 11: the share of positions hidden."""
     test_mask: str = "none"
-    """"none", "bypass" (compare F_E with F_D) or "complementary" (mean over masks that hide each position once)."""
+    """"none", "bypass" (compare F_E with F_D) or "complementary" (each position as restored where hidden)."""
     decoder_channels: tuple[int, ...] | None = None
     """Channels of F_D at each stride; None mirrors the teacher."""
     block: str = "bottleneck"

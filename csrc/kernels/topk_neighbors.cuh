@@ -6,6 +6,7 @@
 #include "cuda/topk_neighbors.h"
 #include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
+#include "nearest.h"
 
 namespace adtool::cuda {
 
@@ -225,25 +226,10 @@ __device__ double exact_cosine(const RowSet& a, const RowSet& b, int64_t matrix,
   return sum_of_warp(sum);
 }
 
-// The nearest by exact scores, kept by the warp's first thread: nearer first, then the lower row, NaN last.
-struct Ordered {
-  double* distances;
-  int64_t *rows, k, count = 0;
-
-  __device__ static bool before(double a, int64_t i, double b, int64_t j) {
-    return a < b || (a == b && i < j) || (b != b && (a == a || i < j));
-  }
-
+// Kept by the warp's first thread.
+struct NearestOfWarp : Nearest {
   __device__ void add(double distance, int64_t row) {
-    if (threadIdx.x % WARP != 0) return;
-    if (count == k && !before(distance, row, distances[k - 1], rows[k - 1])) return;
-    int64_t place = count < k ? count++ : k - 1;
-    for (; place > 0 && before(distance, row, distances[place - 1], rows[place - 1]); --place) {
-      distances[place] = distances[place - 1];
-      rows[place] = rows[place - 1];
-    }
-    distances[place] = distance;
-    rows[place] = row;
+    if (threadIdx.x % WARP == 0) Nearest::add(distance, row);
   }
 };
 
@@ -266,11 +252,11 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   for (int64_t i = 0, end; i < lists.k; i = end) {
     for (end = i + 1; end < lists.keep && scores[end] - scores[end - 1] <= lists.slack;) ++end;
     if (end == lists.keep || !(scores[lists.k - 1] < infinity())) {
-      Ordered nearest{distances, index, lists.k};
+      NearestOfWarp nearest{{distances, index, lists.k}};
       for (int64_t other = 0; other < keys.rows; ++other) nearest.add(exact(other), other);
       return;
     }
-    Ordered nearest{distances + i, index + i, lists.k - i < end - i ? lists.k - i : end - i};
+    NearestOfWarp nearest{{distances + i, index + i, lists.k - i < end - i ? lists.k - i : end - i}};
     for (int64_t j = i; j < end; ++j) nearest.add(end - i > 1 ? exact(rows[j]) : 0, rows[j]);
   }
 }
