@@ -240,6 +240,7 @@ def test_a_stage_with_a_frozen_part_resumes_to_the_same_weights(tmp_path: Path, 
 
     with pytest.raises(KeyboardInterrupt):
         train(stopped, Batched(6), report=interrupt, **settings)
+    assert stopped.encoded == (4 if stop[0] == "encoding" else 10)
     train(resumed, Batched(6), resume=True, **settings)
     train(whole, Batched(6), validation=Batched(4))
     assert whole.value.item() == resumed.value.item() != stopped.value.item()

@@ -41,3 +41,20 @@ def test_only_the_direction_of_the_students_features_counts():
     torch.testing.assert_close(
         residual(taught, generated, (8, 8)), residual(taught, [7 * features for features in generated], (8, 8))
     )
+
+
+def test_the_finest_scale_counts_twice_averaged_and_once_as_it_is():
+    residual = GaussianResidual([2, 3, 4])
+    taught, generated = scales(3), scales(3, seed=1)
+    residual.fit([(taught, generated)])
+    parts = {"averaged": 0, "plain": 1, "next": 2}
+    distances = {
+        name: residual.gaussians[at](
+            taught[residual.scales[at]], torch.nn.functional.normalize(generated[residual.scales[at]], dim=1)
+        )
+        for name, at in parts.items()
+    }
+    assert [residual.gaussians[at].side for at in parts.values()] == [3, 1, 1]
+    coarse = torch.nn.functional.interpolate(distances["next"], (16, 16), mode="bilinear", align_corners=True)
+    expected = 2 * distances["averaged"] + distances["plain"] + coarse
+    torch.testing.assert_close(residual(taught, generated, (16, 16))[0], expected)
