@@ -101,7 +101,7 @@ def flops(query: Tensor, key: Tensor, position: Tensor | None, k: int) -> tuple[
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
-    """Arguments of the operator: `small` ones for tests, slsg's with more and more nodes for benchmarks."""
+    """Arguments of the operator: `small` ones, with near-ties, for tests, slsg's of growing size for benchmarks."""
     sizes = {
         "small": [(2, 19, 11, 6, 4), (1, 45, 33, 0, 9), (1, 1, 1, 1, 1), (1, 70, 24, 3, 30)],
         "paper": [(8, n, 256, p, 9) for n in (64, 256, 1024, 4096) for p in (0, 512)],
@@ -111,4 +111,9 @@ def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[A
     def rows(*shape: int) -> Tensor:
         return torch.randn(shape, generator=generator).to(device, dtype)
 
-    return [(rows(b, n, d), rows(b, n, d), rows(n, p) if p else None, k) for b, n, d, p, k in sizes]
+    cases = [(rows(b, n, d), rows(b, n, d), rows(n, p) if p else None, k) for b, n, d, p, k in sizes]
+    if size == "small":
+        query, key, _, k = cases[1]
+        lengths = torch.linspace(0.5, 2, key.shape[1]).to(device, dtype)[:, None]
+        cases.append((query, key[:, torch.arange(key.shape[1]) % 7] * lengths, None, k))  # few directions, each often
+    return cases

@@ -31,6 +31,17 @@ def test_emulated_kernel_agrees_with_the_cpu_and_the_reference(name, dtype, layo
     assert library().adtool_emulation_launches() >= launches + len(ORDERS), "the CPU's kernel answered"
 
 
+@pytest.mark.parametrize("dtype", dtypes("max_relative"))
+def test_of_equal_neighbours_the_first_takes_the_gradient(dtype):
+    """The reference differentiated by autograd shares it among them, so that the CPU's kernel alone tells."""
+    for x, index in cases("max_relative", dtype, "contiguous"):
+        arguments = (x.round(), index)
+        on_cpu = results("max_relative", operator("max_relative"), arguments)
+        with emulated("forward"):
+            ours = results("max_relative", operator("max_relative"), arguments)
+        torch.testing.assert_close(ours, on_cpu, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", NOISY)
 def test_noise_has_the_bits_of_the_cpu_and_the_reference(name, order):
