@@ -13,6 +13,16 @@ ADTOOL_INLINE bool any(Mask mask) {
   return found != 0;
 }
 
+template <class T, int N = LANES<T>>
+ADTOOL_INLINE T largest_lane(Lanes<T, N> value) {
+  if constexpr (N == 1) {
+    return value[0];
+  } else {
+    const auto halves = bits<Pair<Lanes<T, N / 2>>>(value);
+    return largest_lane<T, N / 2>(halves.low > halves.high ? halves.low : halves.high);
+  }
+}
+
 // Appends those of `n` elements that are above the limit, or not a number, to the pool in their order.
 template <class S, class T>
 ADTOOL_INLINE int64_t append(const S* x, int64_t n, T limit, double* pool, int64_t size) {
@@ -29,6 +39,32 @@ ADTOOL_INLINE int64_t append(const S* x, int64_t n, T limit, double* pool, int64
 }
 
 }  // namespace
+
+// Writes the largest element of each of the blocks that follow each other from x[begin] on; false, and nothing of use,
+// where an element is not a number. A block is a multiple of 64 elements long.
+bool block_maxima(Element element, const void* data, int64_t begin, int64_t blocks, int64_t length, double* maxima) {
+  bool numbers = true;
+  with_storage(element, [&](auto storage) {
+    using S = decltype(storage);
+    using T = Compute<S>;
+    constexpr int L = LANES<T>;
+    const S* x = static_cast<const S*>(data) + begin;
+    IntVec<T> odd = {};
+    for (int64_t b = 0; b < blocks; ++b, x += length) {
+      Vec<T> highest[2] = {load(x), load(x + L)};
+      for (int64_t i = 0; i < length; i += 2 * L) {
+        for (int u = 0; u < 2; ++u) {
+          const Vec<T> value = load(x + i + u * L);
+          odd |= value != value;
+          highest[u] = highest[u] > value ? highest[u] : value;
+        }
+      }
+      maxima[b] = largest_lane<T>(highest[0] > highest[1] ? highest[0] : highest[1]);
+    }
+    numbers = !any(odd);
+  });
+  return numbers;
+}
 
 // Scans x[begin, end) until the pool may not have room for one more step; returns where it stopped.
 int64_t collect_above(Element element, const void* data, int64_t begin, int64_t end, double threshold, double* pool,
@@ -59,8 +95,8 @@ int64_t collect_above(Element element, const void* data, int64_t begin, int64_t 
 }
 
 // Writes the share to dx where x[begin, end) is above the bar, a NaN above any number, and to the first `ties` places
-// where it is the bar; all others keep their zeros.
-void share_out(Element element, const void* data, int64_t begin, int64_t end, double bar, int64_t ties, double share,
+// where it is the bar, which are counted down; all others keep their zeros.
+void share_out(Element element, const void* data, int64_t begin, int64_t end, double bar, int64_t* ties, double share,
                void* gradient) {
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
@@ -84,7 +120,7 @@ void share_out(Element element, const void* data, int64_t begin, int64_t end, do
         for (int64_t lane = 0; lane < lanes; ++lane) {
           const bool above = number && !(value[lane] <= limit);
           const bool tied = number ? value[lane] == limit : value[lane] != value[lane];
-          if (above || (tied && ties-- > 0)) dx[i + j + lane] = part;
+          if (above || (tied && (*ties)-- > 0)) dx[i + j + lane] = part;
         }
       }
     }

@@ -81,9 +81,10 @@ def test_gradient_counts_the_channels_one_after_another_in_any_layout(layout):
     assert torch.equal(laid_out.grad, sorted_shares(x, 20))
 
 
+@pytest.mark.parametrize("pixels", [250, 2500])
 @pytest.mark.parametrize("n", [1, 2, 3, 4, 7, 250])
-def test_gradient_of_what_is_not_finite_goes_to_the_first_of_the_largest(n):
-    x = maps((4, 1, 25, 10))
+def test_gradient_of_what_is_not_finite_goes_to_the_first_of_the_largest(n, pixels):
+    x = maps((4, 1, pixels // 10, 10))
     for row, values in enumerate([[math.nan] * 3, [math.inf, math.nan, -math.inf], [math.inf] * 5, [-math.inf]]):
         x.view(4, -1)[row, 100 : 100 + len(values)] = torch.tensor(values)
     x[3, 0, :24] = -math.inf
@@ -117,13 +118,14 @@ def test_score_of_an_empty_batch_is_empty():
     assert scores.shape == (0,) and x.grad.shape == x.shape
 
 
+@pytest.mark.parametrize("n", [1, 10, 3000])
 @pytest.mark.parametrize("place", [0, 777, 4999])
-def test_what_is_not_finite_shows_in_its_own_score_only(place):
+def test_what_is_not_finite_shows_in_its_own_score_only(place, n):
     x = maps((3, 1, 50, 100))
     x.view(3, -1)[0, place] = math.nan
     x.view(3, -1)[1, place] = math.inf
     x.view(3, -1)[2, place] = -math.inf
-    scores = top_mean(x, 10)
+    scores = top_mean(x, n)
     assert scores[0].isnan() and scores[1] == math.inf and scores[2].isfinite()
     assert top_mean(torch.full((1, 1, 2, 2), -math.inf), 2).item() == -math.inf
     assert top_mean(torch.tensor([-math.inf, math.inf, -math.inf, -math.inf]).view(1, 1, 2, 2), 2).isnan().all()
