@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adtool.errors import AdtoolError
 from adtool.layers.efficientnet_lite import EfficientNetLite
+from adtool.layers.folded import Folded
 from adtool.layers.mobilenet_v2 import MobileNetV2
 from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -115,6 +116,7 @@ class Backbone(nn.Module):
         mean, std = architecture.normalisation
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+        self._folded = Folded(self.network)
         self.requires_grad_(False)
         self.train(False)
 
@@ -140,11 +142,15 @@ class Backbone(nn.Module):
             norm.momentum, norm.training = None, True  # None: cumulative average
         with torch.no_grad():
             for images in batches:
-                self(images)
+                self._typed.stages(self._normalised(images))
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum, norm.training = momentum, False
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> one (N, C, H/s, W/s) tensor per stride."""
-        found = self._typed.stages((images - self.mean) / self.std)
+        network = cast(Network, self._folded())
+        found = network.stages(self._normalised(images).contiguous(memory_format=torch.channels_last))
         return [found[stride] for stride in self.strides]
+
+    def _normalised(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std

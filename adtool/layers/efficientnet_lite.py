@@ -66,10 +66,12 @@ class InvertedResidual(nn.Module):
         self._bn2 = _norm(outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        hidden = F.relu6(self._bn0(self._expand_conv(features))) if self.expands else features
-        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)))
+        hidden = features
+        if self.expands:
+            hidden = F.relu6(self._bn0(self._expand_conv(hidden)), inplace=True)
+        hidden = F.relu6(self._bn1(self._depthwise_conv(hidden)), inplace=True)
         hidden = self._bn2(self._project_conv(hidden))
-        result: Tensor = hidden + features if self.skips else hidden
+        result: Tensor = hidden.add_(features) if self.skips else hidden
         return result
 
 
@@ -108,7 +110,7 @@ class EfficientNetLite(nn.Module):
 
     def stages(self, images: Tensor) -> dict[int, Tensor]:
         """Normalised images (N, 3, H, W) -> features (N, C, ceil(H/s), ceil(W/s)) by stride s."""
-        features = F.relu6(self._bn0(self._conv_stem(images)))
+        features = F.relu6(self._bn0(self._conv_stem(images)), inplace=True)
         ends = {block: stride for stride, block in self._last_block.items()}
         found = {}
         for index, block in enumerate(self._blocks):
@@ -120,6 +122,6 @@ class EfficientNetLite(nn.Module):
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) -> ImageNet logits (N, 1000)."""
         features = self.stages(images)[32]
-        features = F.relu6(self._bn1(self._conv_head(features)))
+        features = F.relu6(self._bn1(self._conv_head(features)), inplace=True)
         logits: Tensor = self._fc(features.mean((2, 3)))
         return logits
