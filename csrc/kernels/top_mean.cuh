@@ -11,20 +11,30 @@
 namespace adtool::cuda {
 
 constexpr int WARP = 32;
-constexpr int TOP_THREADS = 1024;
+constexpr int TOP_THREADS = 512;
+constexpr int TOP_BLOCKS = 2;  // on a multiprocessor at least: 64 registers a thread, which leaves nothing to spill
+constexpr int AT_ONCE = 4;     // packs that a thread waits for
 constexpr int DIGIT_BITS = 8, DIGITS = 1 << DIGIT_BITS;
 
-// Calls visit(pixel) for every V-th pixel of the thread's share.
-template <int V, class Visit>
-__device__ void for_share(uint32_t pixels, const Visit& visit) {
-  for (uint32_t p = threadIdx.x * V; p < pixels; p += TOP_THREADS * V) visit(p);
+// Calls visit(first pixel, pack) for every pack of V pixels of the thread's share.
+template <int V, class S, class Visit>
+__device__ void for_packs(const S* x, uint32_t pixels, const Visit& visit) {
+  constexpr uint32_t STEP = TOP_THREADS * V;
+  for (uint32_t p = threadIdx.x * V; p < pixels; p += AT_ONCE * STEP) {
+    Pack<S, V> packs[AT_ONCE];
+    for (int i = 0; i < AT_ONCE; ++i) {
+      if (p + i * STEP < pixels) packs[i] = *reinterpret_cast<const Pack<S, V>*>(x + p + i * STEP);
+    }
+    for (int i = 0; i < AT_ONCE; ++i) {
+      if (p + i * STEP < pixels) visit(p + i * STEP, packs[i]);
+    }
+  }
 }
 
-// Calls visit(pixel, its key) for each of them.
+// Calls visit(pixel, its key) for each pixel of it.
 template <int V, class S, class Visit>
 __device__ void for_keys(const S* x, uint32_t pixels, const Visit& visit) {
-  for_share<V>(pixels, [&](uint32_t p) {
-    const auto pack = *reinterpret_cast<const Pack<S, V>*>(x + p);
+  for_packs<V>(x, pixels, [&](uint32_t p, const Pack<S, V>& pack) {
     for (int v = 0; v < V; ++v) visit(p + v, order_key(pack.element[v]));
   });
 }
@@ -109,7 +119,7 @@ __device__ inline double sum_block(double value) {
 }
 
 template <class S, int V>
-__global__ void __launch_bounds__(TOP_THREADS, 1)
+__global__ void __launch_bounds__(TOP_THREADS, TOP_BLOCKS)
     top_mean_forward(const S* maps, Compute<S>* mean, uint32_t pixels, uint32_t n) {
   const S* const x = maps + static_cast<int64_t>(blockIdx.x) * pixels;
   const auto bar = smallest_of_map<V>(x, pixels, n);
@@ -124,7 +134,7 @@ __global__ void __launch_bounds__(TOP_THREADS, 1)
 
 // The share goes to what is above the bar, and to the first of those equal to it.
 template <class S, int V>
-__global__ void __launch_bounds__(TOP_THREADS, 1)
+__global__ void __launch_bounds__(TOP_THREADS, TOP_BLOCKS)
     top_mean_backward(const Compute<S>* grad, const S* maps, S* gradient, uint32_t pixels, uint32_t n) {
   const int64_t first = static_cast<int64_t>(blockIdx.x) * pixels;
   const S* const x = maps + first;
@@ -140,8 +150,7 @@ __global__ void __launch_bounds__(TOP_THREADS, 1)
   }
   S share;
   narrow(grad[blockIdx.x] / static_cast<Compute<S>>(n), share);
-  for_share<V>(pixels, [&](uint32_t p) {
-    const auto pack = *reinterpret_cast<const Pack<S, V>*>(x + p);
+  for_packs<V>(x, pixels, [&](uint32_t p, const Pack<S, V>& pack) {
     Pack<S, V> out;
     for (int v = 0; v < V; ++v) {
       const Key<S> key = order_key(pack.element[v]);
