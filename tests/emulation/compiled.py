@@ -1,6 +1,6 @@
 """Compiles csrc/cuda and csrc/kernels with the host's compiler, on csrc/emulation, into build/emulation.
 
-emulated.so           every csrc/cuda/<op>.cpp, and <op>.cu where it has kernels of its own: operators adtool_emulated::<op> for CPU tensors
+emulated.so           every csrc/cuda/<op>.cpp and .cu: operators adtool_emulated::<op> for CPU tensors
 cases_<sanitizer>     the same operators in a program that runs recorded calls; only the kernels are instrumented
 device_<variant>      the kernels of device.cu, right ones and wrong ones, in a program without torch
 """
