@@ -82,6 +82,7 @@ def flops(maps: Tensor, sigma: float) -> tuple[int, int]:
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Arguments of the operator: `small` ones for tests, `paper` ones (8 maps of 256 px, sigma 4) for benchmarks."""
-    cases = {"small": [((2, 1, 9, 7), 0.8), ((1, 2, 1, 3), 4.0)], "paper": [((8, 1, 256, 256), 4.0)]}[size]
+    small = [((2, 1, 9, 7), 0.8), ((1, 2, 1, 3), 4.0), ((1, 2, 4, 72), 1.1), ((1, 2, 19, 35), 1.5)]
+    cases = {"small": small, "paper": [((8, 1, 256, 256), 4.0)]}[size]
     generator = torch.Generator().manual_seed(0)
     return [(torch.rand(shape, generator=generator).to(device, dtype), sigma) for shape, sigma in cases]

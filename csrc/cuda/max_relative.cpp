@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "cuda/device.h"
+#include "cuda/graph_operators.h"
 #include "node_tensors.h"
 
 namespace adtool {
@@ -28,7 +29,9 @@ void check(const Tensor& x, const Tensor& index) {
                   shape_of(index));
 }
 
-Tensor max_relative(const Tensor& input, const Tensor& given_index) {
+}  // namespace
+
+Tensor cuda::max_relative(const Tensor& input, const Tensor& given_index) {
   check(input, given_index);
   const Element element = element_of(input, "x");
   check_device(given_index, "index", input);
@@ -40,6 +43,8 @@ Tensor max_relative(const Tensor& input, const Tensor& given_index) {
   STD_TORCH_CHECK(error == nullptr, "max_relative: ", error);
   return y;
 }
+
+namespace {
 
 Tensor max_relative_backward(const Tensor& output_grad, const Tensor& input, const Tensor& given_index) {
   check(input, given_index);
@@ -67,7 +72,7 @@ Tensor max_relative_backward(const Tensor& output_grad, const Tensor& input, con
 }
 
 ADTOOL_CUDA_OPERATORS(library) {
-  library.impl("max_relative", TORCH_BOX(&max_relative));
+  library.impl("max_relative", TORCH_BOX(&cuda::max_relative));
   library.impl("max_relative_backward", TORCH_BOX(&max_relative_backward));
 }
 

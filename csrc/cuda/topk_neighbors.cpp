@@ -1,10 +1,9 @@
 #include "cuda/topk_neighbors.h"
 
 #include <algorithm>
-#include <optional>
 
 #include "cuda/device.h"
-#include "tensors.h"
+#include "cuda/graph_operators.h"
 
 namespace adtool {
 namespace {
@@ -41,7 +40,10 @@ void check(const Tensor& query, const Tensor& key, const std::optional<Tensor>& 
   STD_TORCH_CHECK(nodes <= 65535 * ROWS, "query: expected at most ", 65535 * ROWS, " nodes, got ", nodes);
 }
 
-Tensor topk_neighbors(const Tensor& query, const Tensor& key, const std::optional<Tensor>& given_position, int64_t k) {
+}  // namespace
+
+Tensor cuda::topk_neighbors(const Tensor& query, const Tensor& key, const std::optional<Tensor>& given_position,
+                            int64_t k) {
   check(query, key, given_position, k);
   const Element element = element_of(query, "query");
   if (given_position) element_of(*given_position, "position");
@@ -87,8 +89,10 @@ Tensor topk_neighbors(const Tensor& query, const Tensor& key, const std::optiona
   return index;
 }
 
+namespace {
+
 ADTOOL_CUDA_OPERATORS(library) {
-  library.impl("topk_neighbors", TORCH_BOX(&topk_neighbors));
+  library.impl("topk_neighbors", TORCH_BOX(&cuda::topk_neighbors));
 }
 
 }  // namespace

@@ -1,6 +1,6 @@
 """Compiles csrc/cuda and csrc/kernels with the host's compiler, on csrc/emulation, into build/emulation.
 
-emulated.so           every csrc/cuda/<op>.{cpp,cu}: operators adtool_emulated::<op> for CPU tensors
+emulated.so           every csrc/cuda/<op>.cpp and .cu: operators adtool_emulated::<op> for CPU tensors
 cases_<sanitizer>     the same operators in a program that runs recorded calls; only the kernels are instrumented
 device_<variant>      the kernels of device.cu, right ones and wrong ones, in a program without torch
 """
@@ -22,6 +22,7 @@ import torch
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 FOLDER = ROOT / "build/emulation"
+BINDINGS = sorted((ROOT / "csrc/cuda").glob("*.cpp"))
 KERNELS = sorted((ROOT / "csrc/cuda").glob("*.cu"))
 TORCH = Path(torch.__file__).parent
 
@@ -85,9 +86,8 @@ def output_of(program: str, *arguments: str, order: str = "forward", without: st
 
 def _edges() -> Iterator[str]:
     """The edges of the build: each source once for every variant that needs it."""
-    bindings = [source.with_suffix(".cpp") for source in KERNELS]
     torch_side = []
-    for source in [*bindings, *map(HERE.joinpath, ("recorded_calls.cpp", "planted_operators.cpp"))]:
+    for source in [*BINDINGS, *map(HERE.joinpath, ("recorded_calls.cpp", "planted_operators.cpp"))]:
         torch_side.append(f"torch/{source.stem}.o")
         yield _edge(torch_side[-1], "compile", [source], f"-O1 {STABLE_ABI}")
     *binding_objects, recorded_calls, planted_operators = torch_side

@@ -10,10 +10,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from compiled import KERNELS, ROOT, built
+from compiled import BINDINGS, ROOT, built
 from torch.utils._python_dispatch import TorchDispatchMode
 
-NAMES = [source.stem for source in KERNELS]
+NAMES = [source.stem for source in BINDINGS]
 ORDERS = ("forward", "reverse", "random:1")
 has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 

@@ -42,6 +42,47 @@ def test_of_equal_neighbours_the_first_takes_the_gradient(dtype):
         torch.testing.assert_close(ours, on_cpu, rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("layout", ["contiguous", "shifted"])
+@pytest.mark.parametrize("dtype", dtypes("top_mean"))
+def test_the_largest_are_found_among_equal_ones_and_what_is_not_finite(dtype, layout):
+    """Maps of more pixels than the threads take at once."""
+    x = torch.randn(7, 1, 92, 100, generator=torch.Generator().manual_seed(0)).to(dtype)
+    x[1], x[2], x[3] = x[1].round(), 0.5, x[3].round().div(4).trunc()  # many zeros of either sign
+    x[4, 0, 30, :3] = torch.tensor([torch.nan, torch.inf, -torch.nan])
+    x[5, 0, :91], x[5, 0, 91, 7:9] = -torch.inf, torch.inf
+    x[6] = torch.where(x[6] > 0, torch.nan, -torch.inf)
+    for n in (1, 3, 700, 9200):
+        leaves = LAYOUTS[layout](x)
+        on_cpu = results("top_mean", operator("top_mean"), (leaves, n))
+        with emulated("forward"):
+            ours = results("top_mean", operator("top_mean"), (leaves, n))
+        torch.testing.assert_close(ours[0], on_cpu[0], equal_nan=True)
+        torch.testing.assert_close(ours[1], on_cpu[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("sigma", [0.0, 0.13, 0.9, 30.0])
+@pytest.mark.parametrize("shape", [(2, 1, 1, 1), (1, 1, 3, 40), (1, 3, 68, 8)])
+def test_the_blur_reaches_as_far_as_on_the_cpu(shape, sigma):
+    """Beyond the border again and again; what is not finite gets no further either."""
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
+    marked = x.clone()
+    marked.view(-1)[x.numel() // 2] = torch.nan
+    marked.view(-1)[x.numel() // 3] = torch.inf
+    for maps in (x, marked):
+        with emulated("forward"):
+            ours = operator("gaussian_blur")(maps, sigma)
+        torch.testing.assert_close(ours, operator("gaussian_blur")(maps, sigma), equal_nan=True)
+
+
+@pytest.mark.parametrize("name", ["gaussian_blur", "top_mean"])
+def test_a_map_ignores_its_batch(name):
+    x = torch.rand(5, 1, 36, 40, generator=torch.Generator().manual_seed(0))
+    argument = {"gaussian_blur": 2.0, "top_mean": 50}[name]
+    with emulated("random:2"):
+        whole = operator(name)(x, argument)
+        assert torch.equal(whole, torch.cat([operator(name)(x[i : i + 1], argument) for i in range(5)]))
+
+
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("name", NOISY)
 def test_noise_has_the_bits_of_the_cpu_and_the_reference(name, order):

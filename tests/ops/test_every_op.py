@@ -102,7 +102,7 @@ def test_native_kernel_answers_on_the_cpu(name):
 @native_only
 @pytest.mark.skipif(not native_info()["cuda"], reason="the native library is built without CUDA")
 def test_cuda_kernel_is_registered(name):
-    if not (CSRC / "cuda" / f"{name}.cu").exists():
+    if not (CSRC / "cuda" / f"{name}.cpp").exists():
         pytest.skip(f"{name} has no CUDA kernel")
     for kernel in filter(None, (name, backward_of(name))):
         assert kernel_of(kernel, "cuda") == "native"
@@ -120,7 +120,7 @@ def test_op_on_the_gpu_agrees_with_its_reference(name, dtype):
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_tensors_of_two_devices_are_refused(name):
-    if not (CSRC / "cuda" / f"{name}.cu").exists():
+    if not (CSRC / "cuda" / f"{name}.cpp").exists():
         pytest.skip(f"{name} has no CUDA kernel")
     values, structure = tree_flatten(module(name).inputs("cuda", torch.float32)[0])
     tensors = [i for i, value in enumerate(values) if isinstance(value, torch.Tensor)]
