@@ -138,6 +138,15 @@ struct Share {
       visit(at, t, s);
     }
   }
+
+  // Calls visit(place) for every element of the thread's i-th pixel.
+  template <class Visit>
+  __device__ void for_elements(int i, const Visit& visit) const {
+    int64_t at = first;
+    for (int64_t pack = 0; pack < count; ++pack, at += step) {
+      for (int v = ACROSS ? i : 0; v < (ACROSS ? i + 1 : V); ++v) visit(at + v);
+    }
+  }
 };
 
 // A warp's sums of one pixel, in each of its threads.
@@ -228,7 +237,6 @@ template <class S, int V, bool ACROSS>
 __global__ void __launch_bounds__(DISTANCE_THREADS, DISTANCE_BLOCKS)
     cosine_distance_backward(const Compute<S>* grad, const S* teacher, const S* student, S* teacher_grad,
                              S* student_grad, Planes planes) {
-  using T = Compute<S>;
   using Own = Share<S, V, ACROSS>;
   ADTOOL_SHARED(gradients, PixelGradient<Sum<S>>[Own::PIXELS]);
   const Own share(planes);
@@ -238,30 +246,30 @@ __global__ void __launch_bounds__(DISTANCE_THREADS, DISTANCE_BLOCKS)
   }
   __syncthreads();
 
-  Gradient<Sum<S>> parts[Own::HELD];
-  bool moderate[Own::HELD];
-  for (int i = 0; i < Own::HELD; ++i) {
-    parts[i] = gradients[share.pixel + i].parts;
-    moderate[i] = gradients[share.pixel + i].moderate != 0;
-  }
+  Gradient<Sum<S>> own[Own::HELD];
+  for (int i = 0; i < Own::HELD; ++i) own[i] = gradients[share.pixel + i].parts;
   share.for_packs(teacher, student, [&](int64_t at, const Pack<S, V>& t, const Pack<S, V>& s) {
     Pack<S, V> dt, ds;
     for (int v = 0; v < V; ++v) {
-      const int held = ACROSS ? v : 0;
-      const T a = widen(t.element[v]), b = widen(s.element[v]);
-      T da = combined(parts[held].own_t, a, parts[held].cross, b);
-      T db = combined(parts[held].own_s, b, parts[held].cross, a);
-      if (!moderate[held]) {
-        const Gradient<double>& whole = gradients[share.pixel + held].whole;
-        da = static_cast<T>(combined(whole.own_t, double{a}, whole.cross, double{b}));
-        db = static_cast<T>(combined(whole.own_s, double{b}, whole.cross, double{a}));
-      }
-      narrow(da, dt.element[v]);
-      narrow(db, ds.element[v]);
+      const Gradient<Sum<S>>& g = own[ACROSS ? v : 0];
+      narrow(combined(g.own_t, widen(t.element[v]), g.cross, widen(s.element[v])), dt.element[v]);
+      narrow(combined(g.own_s, widen(s.element[v]), g.cross, widen(t.element[v])), ds.element[v]);
     }
     if (teacher_grad != nullptr) *reinterpret_cast<Pack<S, V>*>(teacher_grad + at) = dt;
     if (student_grad != nullptr) *reinterpret_cast<Pack<S, V>*>(student_grad + at) = ds;
   });
+  if constexpr (sizeof(S) < sizeof(double)) {  // what the parts do not hold: again
+    for (int i = 0; i < Own::HELD; ++i) {
+      const PixelGradient<Sum<S>>& pixel = gradients[share.pixel + i];
+      if (pixel.moderate) continue;
+      share.for_elements(i, [&](int64_t at) {
+        const double t = widen(teacher[at]), s = widen(student[at]);
+        const Gradient<double>& g = pixel.whole;
+        if (teacher_grad != nullptr) narrow(static_cast<float>(combined(g.own_t, t, g.cross, s)), teacher_grad[at]);
+        if (student_grad != nullptr) narrow(static_cast<float>(combined(g.own_s, s, g.cross, t)), student_grad[at]);
+      });
+    }
+  }
 }
 
 }  // namespace adtool::cuda
