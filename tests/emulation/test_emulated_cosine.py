@@ -49,13 +49,33 @@ def test_any_shape(shape, dtype, layout):
 @layouts
 @pytest.mark.parametrize("gap", [1e-2, 1e-3, 1e-4])
 def test_nearly_equal_vectors_keep_their_digits(gap, layout):
-    """1 - cos is right to 2^-45, as twice float32's precision leaves it, and the gradient to all of float32's digits."""
+    """1 - cos is right to 2^-45, as twice float32's precision leaves it, the gradient to all of float32's digits."""
     t, noise = pair((2, 384, 4, 4))
     t, s = layout(t), layout(3 * t + gap * noise)
     (d, *grads), (expected, *expected_grads) = ours(t, s), exact(t, s)
     torch.testing.assert_close(d, expected, rtol=1e-6, atol=2.0**-45)
     for mine, theirs in zip(grads, expected_grads, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-6, atol=1e-6 * float(theirs.abs().max()))
+
+
+@layouts
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("ratio", [1, 1.1])
+def test_parallel_vectors_are_no_less_than_nothing_apart(ratio, dtype, layout):
+    """What rounding leaves of the cosine is above 1 for some pixels."""
+    t = layout(pair((2, 72, 8, 8), dtype)[0])
+    d, dt, ds = ours(t, layout(ratio * t))
+    assert d.min() == 0 and d.max() <= 2.0**-45
+    assert max(dt.abs().max(), ds.abs().max()) <= 2.0**-24
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, *HALVES])
+@pytest.mark.parametrize("shape", [(2, 8, 4, 4), (8, 8, 1, 1)])
+@pytest.mark.parametrize("side", [0, 1])
+def test_only_one_side_lies_on_a_boundary_of_packs(side, shape, dtype):
+    features = list(pair(shape, dtype))
+    features[side] = LAYOUTS["shifted"](features[side])
+    torch.testing.assert_close(ours(*features), exact(*features))
 
 
 @layouts
