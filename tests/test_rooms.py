@@ -202,6 +202,7 @@ def test_a_test_has_the_name_of_what_it_tests() -> None:
         "test_build",
         "ops/test_native",
         "ops/test_every_op",
+        "emulation/test_emulated_cosine",
         "emulation/test_emulated_ops",
         "emulation/test_device",
         "emulation/test_planted_bugs",

@@ -3,9 +3,9 @@
 
 #include <stdint.h>
 
-namespace adtool {
+#include "scales.h"
 
-enum class Reduction : int { sum, mean, mul };
+namespace adtool {
 
 struct ScaleMap {
   const void* distances;  // (images, height, width) of the compute type
