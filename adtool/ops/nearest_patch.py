@@ -117,7 +117,7 @@ def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[A
         "paper": [(8192, 4096, 384, 1), (8192, 4096, 384, 9)],
     }[size]
     generator = torch.Generator().manual_seed(0)
-    cases = [
+    cases: list[tuple[Any, ...]] = [
         (*(torch.randn(rows, d, generator=generator).to(device, dtype) for rows in (p, m)), k) for p, m, d, k in sizes
     ]
     if size == "small":

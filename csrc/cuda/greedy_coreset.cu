@@ -6,7 +6,7 @@
 namespace adtool::cuda {
 namespace {
 
-constexpr int64_t AT_LEAST = 64;  // blocks of a pass, where there are patches for them
+constexpr int64_t AT_LEAST = 300;  // blocks of a pass, where there are patches for them
 
 template <class S, int V>
 void launch(const Cover& cover, int64_t begin, int64_t end, void* stream) {

@@ -117,9 +117,9 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS) square_bank(Row
 
 // The list of a patch and a share of the bank, for the warp that keeps it.
 __device__ inline CandidatesOfWarp candidates_of(const NearestLists& lists, int64_t patches, int64_t share,
-                                                 int64_t patch) {
+                                                 int64_t patch, float slack) {
   const int64_t at = (share * patches + patch) * lists.keep;
-  return {lists.scores + at, lists.rows + at, lists.k, lists.keep, lists.slack[patch]};
+  return {lists.scores + at, lists.rows + at, lists.k, lists.keep, slack};
 }
 
 // A warp for each patch.
@@ -132,13 +132,17 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   const S* const numbers = static_cast<const S*>(patches.data) + patch * patches.stride;
   const double norm = sqrt(team.squared_length<double, V>(numbers, patches.depth));
   const double largest = sqrt(static_cast<double>(__uint_as_float(*largest_square)));
-  for (int64_t share = 0; share < lists.shares; ++share) candidates_of(lists, patches.count, share, patch).clear();
-  if (team.rank == 0) lists.slack[patch] = slack_of(patches.depth, norm, largest);
+  const float slack = slack_of(patches.depth, norm, largest);
+  for (int64_t share = 0; share < lists.shares; ++share) {
+    candidates_of(lists, patches.count, share, patch, slack).clear();
+  }
+  if (team.rank == 0) lists.slack[patch] = slack;
 }
 
-// Block (x, y): patches from x TILE on, share y of the bank. A half warp has a patch's scores with a tile.
+// Block (x, y): patches from x TILE on, share y of the bank. A half warp has a patch's scores with a tile. Addresses of
+// single numbers take registers, and so do float64 ones.
 template <class S, int V>
-__global__ void __launch_bounds__(SEARCH_THREADS, sizeof(S) == sizeof(double) ? 1 : SEARCH_BLOCKS)
+__global__ void __launch_bounds__(SEARCH_THREADS, V == 1 || sizeof(S) == sizeof(double) ? 1 : SEARCH_BLOCKS)
     search_bank(Rows patches, Rows bank, const float* squares, NearestLists lists) {
   ADTOOL_SHARED(shown, float[SEARCH_WARPS][TILE]);
   const int lane = threadIdx.x % WARP, place = threadIdx.x % SIDE;
@@ -166,7 +170,7 @@ __global__ void __launch_bounds__(SEARCH_THREADS, sizeof(S) == sizeof(double) ? 
       for (int half = 0; half < 2; ++half) {
         const int64_t patch = first + tile_row(threadIdx.x / WARP * 2 + half, i);
         if (patch >= patches.count) break;
-        const CandidatesOfWarp list = candidates_of(lists, patches.count, blockIdx.y, patch);
+        const CandidatesOfWarp list = candidates_of(lists, patches.count, blockIdx.y, patch, lists.slack[patch]);
         float limit = list.limit();
         const bool mine = lane / SIDE == half;
         if (!__any_sync(ALL, mine && least < limit)) continue;
@@ -190,10 +194,10 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   const Warp team;
   const int64_t patch = static_cast<int64_t>(blockIdx.x) * SEARCH_WARPS + threadIdx.x / WARP;
   if (patch >= patches.count) return;
-  const CandidatesOfWarp list = candidates_of(lists, patches.count, 0, patch);
+  const CandidatesOfWarp list = candidates_of(lists, patches.count, 0, patch, lists.slack[patch]);
   float limit = list.limit();
   for (int64_t share = 1; share < lists.shares; ++share) {
-    const CandidatesOfWarp other = candidates_of(lists, patches.count, share, patch);
+    const CandidatesOfWarp other = candidates_of(lists, patches.count, share, patch, list.slack);
     for (int64_t i = team.rank; i < list.keep && list.offer(other.scores[i], other.rows[i], limit);) i += WARP;
   }
   __syncwarp();

@@ -110,7 +110,9 @@ def selections():
     strange = rows(50, 4)
     strange[7, 1], strange[9, 2], strange[30, 0] = float("nan"), float("inf"), float("nan")
     yield strange, 3, 20
-    yield rows(2500, 3), 2499, 5
+    many = rows(9650, 3)
+    many[9640], many[9000] = 10, -8  # what block 1 sees in its second turn, and what is left by block 281
+    yield many, 1, 4
     yield rows(300, 16), 0, 12
     yield 1000 + 1e-2 * rows(90, 17), 5, 60
     yield rows(40, 30)[::2, 3:20], 1, 10
