@@ -1,5 +1,5 @@
-// The k nearest rows found so far, by exact distances: nearer first, then the lower row, NaN after everything. Written
-// once for a CPU and a GPU.
+// The k nearest rows found so far, by exact distances, and how exact inner products in float32 are. Written once for a
+// CPU and a GPU.
 #pragma once
 
 #include <stdint.h>
@@ -8,6 +8,7 @@
 
 namespace adtool {
 
+// Nearer first, then the lower row, NaN after everything.
 struct Nearest {
   double* distances;
   int64_t* rows;
@@ -28,5 +29,14 @@ struct Nearest {
     rows[place] = row;
   }
 };
+
+// By how much the scores |b|^2 - 2 <x, b> of two rows b may differ and yet be in the wrong order, in float32: `norm` is
+// |x|, `largest` the |b| of the longest. Infinite where float32 may overflow.
+ADTOOL_BOTH float slack_of(int64_t depth, double norm, double largest) {
+  if (!(norm < 1e38 && largest * (2 * norm + largest) < 1e38)) return __builtin_inff();
+  // twice the rounding of 2 <x, b> in depth + 8 steps of 2^-24 each, and of |b|^2; underflow apart
+  const double rounding = 0x1p-22 * largest * ((depth + 8) * norm + 2 * largest);
+  return static_cast<float>(rounding + 0x1p-120 * depth);
+}
 
 }  // namespace adtool

@@ -44,11 +44,18 @@ def native_info() -> dict[str, Any]:
 
 
 def kernel_of(op: str, device: str) -> str | None:
-    """Which kernel answers `torch.ops.adtool.<op>` on a device type ("cpu", "cuda"): "native", "reference" or None."""
-    file = f"adtool.ops.{op.removesuffix('_backward')}"
-    if importlib.util.find_spec(file) is None:
+    """Which kernel answers `torch.ops.adtool.<op>` on a device type ("cpu", "cuda"): "native", "reference" or None.
+
+    A file's name begins the names of its operators: `simam_backward` is one of simam.py.
+    """
+    words = op.split("_")
+    names = ("_".join(words[:count]) for count in range(len(words), 0, -1))
+    file = next((name for name in names if importlib.util.find_spec(f"adtool.ops.{name}")), None)
+    if file is None:
         return None
-    importlib.import_module(file)
+    importlib.import_module(f"adtool.ops.{file}")
+    if not hasattr(torch.ops.adtool, op):
+        return None
     has_kernel = partial(torch._C._dispatch_has_kernel_for_dispatch_key, f"adtool::{op}")
     if has_kernel(device.upper()):
         return "native"

@@ -1,9 +1,9 @@
 """k-centre greedy selection of patches that cover all others: the coreset of patchcore (Roth et al. 2022, Algorithm 1).
 
 Start at a seeded row of patches (P, D); then, until there are n, pick the row farthest from the rows picked so far.
-Each row's squared distance to the nearest pick is kept and updated, so a pick costs one pass over the patches. The
-native kernel makes the same picks lazily: a distance only shrinks as picks are added, so a row that is nearer to the
-picks it has been compared with than some other row is to all of them can wait.
+Each row's squared distance to the nearest pick is kept and updated, so a pick costs one pass over the patches, and on a
+GPU nothing waits between picks. The CPU's kernel makes the same picks lazily: a distance only shrinks as picks are
+added, so a row that is nearer to the picks it has been compared with than some other row is to all of them can wait.
 """
 
 from __future__ import annotations
@@ -131,6 +131,7 @@ def greedy_coreset(
         started = time.perf_counter()
         count = min(run, n - picked.shape[0])
         picked = torch.ops.adtool.greedy_coreset_step(patches, picked, distance, seen, count)
+        picked[-1].item()  # until it is made: a device only takes the order
         run = max(1, round(count * min(BETWEEN_REPORTS / (time.perf_counter() - started), 4)))
         if report is not None:
             report("coreset", picked.shape[0], n)
@@ -160,6 +161,6 @@ def min_bytes(patches: Tensor, first: int, n: int) -> int:
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
     """Example arguments: `small` for tests, `paper` for benchmarks."""
-    sizes = {"small": [(50, 13, 20), (3, 40, 3)], "paper": [(100_000, 128, 1000)]}[size]
+    sizes = {"small": [(50, 13, 20), (3, 40, 3), (70, 7, 4)], "paper": [(100_000, 128, 1000)]}[size]
     generator = torch.Generator().manual_seed(0)
     return [(torch.randn(p, d, generator=generator).to(device, dtype), 1, n) for p, d, n in sizes]

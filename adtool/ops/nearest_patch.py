@@ -40,9 +40,9 @@ def _candidates(rows: Tensor, bank: Tensor, count: int) -> tuple[Tensor, Tensor]
 
 
 def _exhaustive(row: Tensor, bank: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k nearest by differences to the whole bank."""
+    """The k nearest by differences of the float64 row to the whole bank."""
     step = max(1, BUDGET // max(1, bank.shape[1]))
-    parts = [bank[start : start + step].double().sub_(row).square_().sum(1) for start in range(0, bank.shape[0], step)]
+    parts = [bank[start : start + step].sub(row).square_().sum(1) for start in range(0, bank.shape[0], step)]
     distance, index = torch.cat(parts).sqrt_().sort(stable=True)
     return distance[:k], index[:k]
 
@@ -111,9 +111,16 @@ def flops(patches: Tensor, bank: Tensor, k: int = 1) -> tuple[int, int]:
 
 
 def inputs(device: str, dtype: torch.dtype, size: str = "small") -> list[tuple[Any, ...]]:
-    """Example arguments: `small` for tests, `paper` for benchmarks."""
-    sizes = {"small": [(17, 45, 11, 1), (5, 9, 70, 9)], "paper": [(8192, 4096, 384, 1), (8192, 4096, 384, 9)]}[size]
+    """Example arguments: `small` for tests, the last with each of a few bank rows often, `paper` for benchmarks."""
+    sizes = {
+        "small": [(17, 45, 11, 1), (5, 9, 70, 9), (130, 20, 8, 2), (3, 1100, 8, 2), (3, 130, 24, 3)],
+        "paper": [(8192, 4096, 384, 1), (8192, 4096, 384, 9)],
+    }[size]
     generator = torch.Generator().manual_seed(0)
-    return [
+    cases: list[tuple[Any, ...]] = [
         (*(torch.randn(rows, d, generator=generator).to(device, dtype) for rows in (p, m)), k) for p, m, d, k in sizes
     ]
+    if size == "small":
+        patches, bank, k = cases[-1]
+        cases[-1] = patches, bank[torch.arange(len(bank), device=device) % 3], k
+    return cases

@@ -40,9 +40,7 @@ void nearest_start(const Rows& patches, int64_t begin, int64_t end, double large
     for (int64_t slot = 0; slot < end - begin; ++slot) {
       for (int64_t i = 0; i < candidates.keep; ++i) candidates.scores[slot * candidates.keep + i] = INFINITE;
       const double norm = __builtin_sqrt(squared_length<double>(row_of<S>(patches, begin + slot), patches.depth));
-      // twice the rounding of 2 <x, b> in depth + 8 steps of 2^-24 each, and of |b|^2; underflow apart
-      const double rounding = 0x1p-22 * largest * ((patches.depth + 8) * norm + 2 * largest);
-      candidates.slack[slot] = static_cast<float>(rounding + 0x1p-120 * patches.depth);
+      candidates.slack[slot] = slack_of(patches.depth, norm, largest);
       candidates.limit[slot] = INFINITE;
     }
   });

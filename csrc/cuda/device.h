@@ -16,6 +16,9 @@ namespace adtool {
 
 #define ADTOOL_CUDA_OPERATORS(library) STABLE_TORCH_LIBRARY_IMPL(adtool_emulated, CPU, library)
 
+// Bytes of intermediate results at a time: few, so that small tests take more than one turn.
+constexpr int64_t WORKSPACE_BYTES = int64_t{128} << 10;
+
 class Device {
  public:
   explicit Device(const Tensor&) {}
@@ -25,6 +28,8 @@ class Device {
 #else
 
 #define ADTOOL_CUDA_OPERATORS(library) STABLE_TORCH_LIBRARY_IMPL(adtool, CUDA, library)
+
+constexpr int64_t WORKSPACE_BYTES = int64_t{16} << 20;
 
 // Makes the tensor's device the current one for as long as it lives.
 class Device {

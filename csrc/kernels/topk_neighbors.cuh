@@ -1,17 +1,15 @@
 // Graph neighbours on the GPU; formula in adtool/ops/topk_neighbors.py. A block multiplies TILE queries with all keys,
 // TILE at a time in shared memory; a score is the negative, so that the nearest have the smallest. Candidates are kept
-// in lists, element i in the hands of the warp's thread i % WARP alone. Then a warp settles each row in float64.
+// in lists; then a warp settles each row in float64.
 #pragma once
 
 #include "cuda/topk_neighbors.h"
 #include "kernels/launch.cuh"
+#include "kernels/nearest_lists.cuh"
 #include "kernels/storage.cuh"
-#include "nearest.h"
 
 namespace adtool::cuda {
 
-constexpr int WARP = 32;
-constexpr unsigned ALL = 0xffffffffu;
 constexpr int SEARCH_THREADS = 256;
 constexpr int SEARCH_BLOCKS = 2;  // on a multiprocessor at least: 128 registers a thread, which leaves nothing to spill
 constexpr int TILE = 64, TILE_DEPTH = 16;
@@ -24,16 +22,6 @@ template <int COUNT>
 struct alignas(16) Rows {  // in shared memory
   float at[COUNT][PADDED];
 };
-
-__device__ inline float infinity() {
-  return __uint_as_float(0x7f800000u);
-}
-
-template <class T>
-__device__ T sum_of_warp(T value) {
-  for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL, value, step);
-  return value;
-}
 
 template <class S>
 __device__ const S* row_at(const RowSet& rows, int64_t matrix, int64_t row) {
@@ -52,7 +40,7 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS) row_scales(RowS
     const double value = widen(row[d * rows.depth_stride]);
     squares += value * value;
   }
-  squares = sum_of_warp(squares);
+  squares = Warp().sum(squares);
   if (lane != 0) return;
   const double exact = squares == 0 ? 0 : 1 / sqrt(squares);
   int exponent = 0;
@@ -136,35 +124,6 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   }
 }
 
-// Puts a score in its place, behind equal ones, and drops the last; the warp's threads move their own elements.
-__device__ inline void insert(float* scores, int32_t* rows, int64_t keep, float score, int32_t row) {
-  const int lane = threadIdx.x % WARP;
-  for (int64_t place = keep - WARP; place >= 0; place -= WARP) {
-    const float old = scores[place + lane], before = place > 0 ? scores[place - WARP + lane] : -infinity();
-    const int32_t old_row = rows[place + lane], before_row = place > 0 ? rows[place - WARP + lane] : 0;
-    const float last_before = __shfl_sync(ALL, before, WARP - 1);
-    const int32_t last_row = __shfl_sync(ALL, before_row, WARP - 1);
-    float moved = __shfl_up_sync(ALL, old, 1);
-    int32_t moved_row = __shfl_up_sync(ALL, old_row, 1);
-    moved = lane == 0 ? last_before : moved;
-    moved_row = lane == 0 ? last_row : moved_row;
-    if (!(old <= score)) {
-      scores[place + lane] = moved <= score ? score : moved;
-      rows[place + lane] = moved <= score ? row : moved_row;
-    }
-    if (last_before <= score) return;
-  }
-}
-
-// What a score must be below to be among the k nearest.
-__device__ inline float limit_of(const float* scores, const NeighborLists& lists) {
-  const int lane = threadIdx.x % WARP;
-  const int64_t kth = lists.k - 1;
-  const float near = __shfl_sync(ALL, scores[kth / WARP * WARP + lane], static_cast<int>(kth % WARP)) + lists.slack;
-  const float last = __shfl_sync(ALL, scores[lists.keep - WARP + lane], WARP - 1);
-  return near < last ? near : last;
-}
-
 // Block (x, y): graph x, queries from begin + y TILE on.
 template <class S, int V>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
@@ -177,13 +136,12 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   const int64_t left = end - first;
   const int count = left < TILE ? static_cast<int>(left) : TILE;
 
-  for (int r = warp; r < count; r += SEARCH_THREADS / WARP) {
-    const int64_t list = (graph * nodes + first + r) * lists.keep;
-    for (int64_t i = lane; i < lists.keep; i += WARP) {
-      lists.scores[list + i] = infinity();
-      lists.rows[list + i] = 0;
-    }
-  }
+  const auto list_of = [&](int r) -> CandidatesOfWarp {
+    const int64_t at = (graph * nodes + first + r) * lists.keep;
+    return {lists.scores + at, lists.rows + at, lists.k, lists.keep, lists.slack};
+  };
+
+  for (int r = warp; r < count; r += SEARCH_THREADS / WARP) list_of(r).clear();
   for (int64_t start = 0; start < nodes; start += TILE) {
     float sum[MICRO][MICRO];
     multiply<S, V>(queries, first, keys, start, graph, sum);
@@ -199,18 +157,9 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
     }
     __syncthreads();
     for (int r = warp; r < count; r += SEARCH_THREADS / WARP) {
-      const int64_t list = (graph * nodes + first + r) * lists.keep;
-      float limit = limit_of(lists.scores + list, lists);
-      for (int c = 0; c < TILE; c += WARP) {
-        const float score = tile.at[r][c + lane];
-        for (unsigned below = __ballot_sync(ALL, score < limit); below != 0; below &= below - 1) {
-          const int from = __ffs(static_cast<int>(below)) - 1;
-          const float here = __shfl_sync(ALL, score, from);
-          if (!(here < limit)) continue;  // it has fallen since
-          insert(lists.scores + list, lists.rows + list, lists.keep, here, static_cast<int32_t>(start + c + from));
-          limit = limit_of(lists.scores + list, lists);
-        }
-      }
+      const CandidatesOfWarp list = list_of(r);
+      float limit = list.limit();
+      for (int c = lane; c < TILE; c += WARP) list.offer(tile.at[r][c], static_cast<int32_t>(start + c), limit);
     }
   }
 }
@@ -223,15 +172,8 @@ __device__ double exact_cosine(const RowSet& a, const RowSet& b, int64_t matrix,
   for (int64_t d = threadIdx.x % WARP; d < a.depth; d += WARP) {
     sum += (widen(x[d * a.depth_stride]) * p) * (widen(y[d * b.depth_stride]) * q);
   }
-  return sum_of_warp(sum);
+  return Warp().sum(sum);
 }
-
-// Kept by the warp's first thread.
-struct NearestOfWarp : Nearest {
-  __device__ void add(double distance, int64_t row) {
-    if (threadIdx.x % WARP == 0) Nearest::add(distance, row);
-  }
-};
 
 // A warp for each query: exact scores settle what rounding leaves in doubt, the order of near-ties or, where there are
 // more of them than were kept or too few numbers, that of all rows.

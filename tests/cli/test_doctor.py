@@ -17,9 +17,10 @@ def test_json_has_the_promised_shape(adtool: Callable[..., Result]) -> None:
     assert (found["adtool"], found["torch"]) == (package.__version__, torch.__version__)
     assert {"built", "cpu", "cuda"} <= set(found["native"])
     assert found["devices"][0] == "cpu" and len(found["devices"]) == 1 + torch.cuda.device_count()
-    for op in ("simam", "cosine_map", "nearest_patch", "greedy_coreset"):
-        assert found["ops"][op]["cpu"] == ("native" if found["native"]["built"] else "reference")
-        assert (found["ops"][op]["cuda"] is None) == (torch.cuda.device_count() == 0)
+    assert {"simam", "cosine_map", "nearest_patch", "greedy_coreset", "greedy_coreset_step"} <= set(found["ops"])
+    for where in found["ops"].values():
+        assert where["cpu"] == ("native" if found["native"]["built"] else "reference")
+        assert (where["cuda"] is None) == (torch.cuda.device_count() == 0)
 
 
 def test_text_says_the_same(adtool: Callable[..., Result]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import pytest
 import torch
 from emulated import NAMES, ORDERS, emulated, has_kernel, library
@@ -107,6 +109,94 @@ def test_a_sample_whose_step_the_schedule_does_not_have_is_nan(name, step):
         found = operator(name)(*arguments)
     assert found[1].isnan().all()
     assert torch.equal(found[[0, 2]], expected[[0, 2]])
+
+
+def rows(count, depth, dtype=torch.float32, seed=0):
+    return torch.randn(count, depth, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def searches():
+    """Patches, bank and k where float32 says too little, or other lists than those of most patches are needed."""
+    apart = 1 + rows(60, 9, seed=1)
+    yield 1 + rows(20, 9), torch.cat([apart, torch.nextafter(apart, apart.flip(0)), apart]), 2
+    yield 1 + 1e-6 * rows(20, 9), 1 + 1e-6 * rows(300, 9, seed=1), 3
+    long = torch.tensor([[0.0, 0.0], [1e20, 1.0], [1e20, 3.0], [2e19, 1e19]])
+    yield long, long, 3
+    strange = rows(140, 4, seed=1)
+    strange[0, 1], strange[7, 3], strange[133, 0] = float("nan"), float("-inf"), float("inf")
+    yield torch.cat([strange[5:10], rows(3, 4) * float("inf")]), strange, 140
+    yield rows(7, 5), rows(200, 5, seed=1), 60
+    yield rows(7, 0), rows(200, 0), 3
+    yield rows(3, 24)[:, 3:20], rows(30, 24, seed=1)[::2, 3:20], 2
+    yield rows(0, 5), rows(3, 5), 1
+    yield rows(400, 3), rows(30, 3, seed=1), 2  # two turns, the first of three blocks
+
+
+@pytest.mark.parametrize("case", range(9))
+def test_emulated_search_is_exact(case):
+    arguments = list(searches())[case]
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        given = [x.to(dtype) for x in arguments[:2]]
+        expected = operator("nearest_patch")(*given, arguments[2])
+        with emulated("random:2"):
+            found = operator("nearest_patch")(*given, arguments[2])
+        assert torch.equal(found[1], expected[1])
+        torch.testing.assert_close(found[0], expected[0], rtol=1e-6, atol=0, equal_nan=True)
+
+
+def selections():
+    """Patches, the first pick and how many: ties, values that are not finite, and more than one turn of every block."""
+    yield torch.cartesian_prod(torch.arange(6.0), torch.arange(6.0)), 14, 36
+    yield torch.ones(6, 3), 4, 6
+    strange = rows(50, 4)
+    strange[7, 1], strange[9, 2], strange[30, 0] = float("nan"), float("inf"), float("nan")
+    yield strange, 3, 20
+    many = rows(9650, 3)
+    many[9640], many[9000] = 10, -8  # what block 1 sees in its second turn, and what is left by block 281
+    yield many, 1, 4
+    yield rows(300, 16), 0, 12
+    yield 1000 + 1e-2 * rows(90, 17), 5, 60
+    yield rows(40, 30)[::2, 3:20], 1, 10
+
+
+@pytest.mark.parametrize("case", range(7))
+def test_emulated_picks_are_those_of_the_reference(case):
+    patches, first, n = list(selections())[case]
+    for dtype in (torch.float32, torch.float64, torch.float16):
+        with emulated("random:2"):
+            picks = operator("greedy_coreset")(patches.to(dtype), first, n)
+        assert torch.equal(picks, module("greedy_coreset").reference(patches.to(dtype), first, n))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_emulated_steps_go_on_from_any_state(dtype):
+    """Of the CPU's kernel, which has not shown every patch every pick, of the reference, and of their own."""
+    patches, coreset = rows(200, 5, dtype), module("greedy_coreset")
+    state = coreset._start(patches, 7)
+    for step, count, order in [("cpu", 9, ""), ("own", 4, "forward"), ("own", 1, "reverse"), ("own", 0, "forward")] * 2:
+        with emulated(order) if step == "own" else nullcontext():
+            state = operator("greedy_coreset_step")(patches, *state, count), *state[1:]
+    state = coreset.reference_step(patches, *state, 3), *state[1:]
+    with emulated("forward"):
+        picked = operator("greedy_coreset_step")(patches, *state, 20)
+        seeded = coreset.greedy_coreset(patches, 52, 0)
+    assert torch.equal(seeded, coreset.reference(patches, int(seeded[0]), 52))
+    assert torch.equal(picked, coreset.reference(patches, 7, len(picked)))
+    to_picks = (patches[:, None].double() - patches[picked[:-1]].double()).square().sum(2).amin(1).to(dtype)
+    to_picks[picked] = -1
+    torch.testing.assert_close(state[1], to_picks, rtol=1e-6, atol=0)
+    assert state[2].eq(len(picked) - 1).all()
+
+
+def test_a_pick_that_is_no_row_is_passed_over():
+    """On a device nobody waits to be told so; where every patch is a pick, the next one is none."""
+    patches, (_, distance, seen) = rows(5, 2), module("greedy_coreset")._start(rows(5, 2), 0)
+    seen[2] = -3
+    with emulated("forward"):
+        picks = operator("greedy_coreset_step")(patches, torch.tensor([-1, 3, 1 << 40]), distance.clone(), seen, 1)
+        none = operator("greedy_coreset_step")(patches, torch.tensor([3]), distance.fill_(-1), seen, 1)
+    assert picks[3] == module("greedy_coreset").reference(patches, 3, 2)[1]
+    assert none.tolist() == [3, 5]
 
 
 @pytest.mark.parametrize("name", NAMES)

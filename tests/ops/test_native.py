@@ -42,8 +42,14 @@ def test_info_describes_what_is_loaded():
     assert INFO["error"] is None
 
 
-def test_kernel_of_an_unknown_op_is_none():
-    assert kernel_of("no_such_op", "cpu") is None
+@pytest.mark.parametrize("op", ["no_such_op", "simam_sideways"])
+def test_kernel_of_an_unknown_op_is_none(op):
+    assert kernel_of(op, "cpu") is None
+
+
+@pytest.mark.parametrize("op", ["simam_backward", "greedy_coreset_step", "denoise_step"])
+def test_every_operator_of_a_file_is_found(op):
+    assert kernel_of(op, "cpu") == ("native" if INFO["built"] else "reference")
 
 
 @pytest.mark.skipif(not INFO["built"], reason="the native library is not built")

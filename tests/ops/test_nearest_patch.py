@@ -90,9 +90,12 @@ def test_rows_that_inner_products_cannot_tell_apart_are_ordered_exactly(search):
 
 
 @both_kernels
-def test_ties_go_to_the_lower_index(search):
-    bank = torch.cat([rows(3, 8, seed=2)] * 40 + [rows(30, 8)])  # 40 copies are more than the candidates kept
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_ties_go_to_the_lower_index(search, dtype):
+    bank = torch.cat([rows(3, 8, dtype, seed=2)] * 40 + [rows(30, 8, dtype)])  # more copies than candidates kept
+    before = bank.clone()
     distance, index = search(bank[:3], bank, 4)
+    assert torch.equal(bank, before)
     assert index.tolist() == [[0, 3, 6, 9], [1, 4, 7, 10], [2, 5, 8, 11]]
     assert (distance == 0).all()
     grid = torch.cartesian_prod(torch.arange(5.0), torch.arange(5.0))
@@ -104,6 +107,14 @@ def test_ties_go_to_the_lower_index(search):
 def test_scale_of_the_features_does_not_matter(search, scale):
     patches, bank = rows(20, 12, scale=scale), rows(70, 12, seed=1, scale=scale)
     assert_exact(search(patches, bank, 3), patches, bank, 3)
+
+
+@both_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16], ids=str)
+def test_rows_too_long_for_float32_to_square_are_found(search, dtype):
+    bank = torch.tensor([[0.0, 0.0], [1e20, 1.0], [1e20, 3.0], [2e19, 1e19]], dtype=dtype)
+    for patches in (bank, bank.flip(0) * 0.75, torch.tensor([[1e30, 1e30], [1e-30, 0.0]], dtype=dtype)):
+        assert_exact(search(patches, bank, 2), patches, bank, 2)
 
 
 @both_kernels
