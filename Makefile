@@ -31,12 +31,14 @@ test: $(TEST_LIBRARY) $(VENV)/test.stamp
 
 # It needs no GPU: the library loads, CUDA kernels are registered, CPU kernels work.
 test-cuda-torch: $(TEST_LIBRARY)
-	@if ! $(BIN)/python -c 'import sys; from adtool import _C; sys.exit(not _C.cuda)'; then \
+	@cuda=$$($(BIN)/python -c 'from adtool.ops._native import native_info; print(*native_info()["cuda"] or [])') || exit 1; \
+	if [ -z "$$cuda" ]; then \
 	  echo "test-cuda-torch: skipped: the native code was built without CUDA kernels"; \
 	elif ! $(PIP) install --dry-run --no-deps "$(CUDA_TORCH)"; then \
 	  echo "test-cuda-torch: skipped: pip has no $(CUDA_TORCH)"; \
 	else \
 	  $(MAKE) --no-print-directory VENV=$(SECOND_VENV) TORCH=$(CUDA_TORCH) $(SECOND_VENV)/test.stamp && \
+	  $(SECOND_VENV)/bin/python -c 'import torch; assert torch.version.cuda, torch.__version__' && \
 	  ADTOOL_CUDA=1 $(SECOND_VENV)/bin/python -m pytest tests/ops/test_every_op.py tests/ops/test_native.py; \
 	fi
 
