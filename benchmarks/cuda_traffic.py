@@ -89,7 +89,8 @@ def cases(name: str, size: str = "paper") -> Iterator[tuple[Case, list[Traffic] 
 
 def has_backward(name: str) -> bool:
     """Whether the gradient has a CUDA kernel."""
-    return bool(emulated.has_kernel(f"adtool_emulated::{name}_backward", "CPU"))
+    op = f"adtool_emulated::{name}_backward"
+    return op in torch._C._dispatch_get_all_op_names() and bool(emulated.has_kernel(op, "CPU"))
 
 
 def launched(name: str) -> list[Traffic]:
