@@ -3,10 +3,7 @@
 #include <Python.h>
 
 #include "instruction_set.h"
-
-#ifndef ADTOOL_CUDA
-#define ADTOOL_CUDA ""
-#endif
+#include "module.h"
 
 PyMODINIT_FUNC PyInit__C() {
   static PyModuleDef definition = {
@@ -14,7 +11,7 @@ PyMODINIT_FUNC PyInit__C() {
   PyObject* module = PyModule_Create(&definition);
   if (module == nullptr) return nullptr;
   if (PyModule_AddStringConstant(module, "cpu", adtool::instruction_set_name()) < 0 ||
-      PyModule_AddStringConstant(module, "cuda", ADTOOL_CUDA) < 0) {
+      PyModule_AddStringConstant(module, "cuda", adtool::cuda_architectures) < 0) {
     Py_DECREF(module);
     return nullptr;
   }

@@ -54,9 +54,10 @@ def tool(folder, name, script="exit 1"):
     return path
 
 
-def nvcc(folder, release):
-    """A toolkit at `folder`, reached through a script elsewhere, as packagers install it."""
-    return tool(folder / "bin", "nvcc", f"echo '#$ TOP={folder}' >&2; echo 'Cuda compilation tools, release {release}'")
+def nvcc(folder, release, knows="sm_75 sm_80 sm_86 sm_89 sm_90 sm_100 sm_120"):
+    """A toolkit at `folder`, whose nvcc answers all questions at once."""
+    answers = f"echo '#$ TOP={folder}' >&2; echo 'Cuda compilation tools, release {release}'; printf '%s\\n' {knows}"
+    return tool(folder / "bin", "nvcc", answers)
 
 
 def build(path, **environment):
@@ -98,6 +99,8 @@ def test_native_code_can_be_left_out(tmp_path):
         ("auto", "13.0", "13.1", True),
         ("auto", "12.8", "13.0", False),
         ("auto", "13.0", None, False),
+        ("nvcc", None, "13.0", True),
+        ("nvcc", "13.0", None, False),
     ],
 )
 def test_cuda_is_chosen_as_asked(setup, monkeypatch, capsys, tmp_path, wish, torch_cuda, release, chosen):
@@ -112,6 +115,23 @@ def test_cuda_is_chosen_as_asked(setup, monkeypatch, capsys, tmp_path, wish, tor
     assert f"ADTOOL_CUDA={wish}" in said
 
 
+@pytest.mark.parametrize(("wish", "chosen"), [("nvcc", None), ("1", SystemExit)])
+def test_an_nvcc_that_is_too_old_is_named(setup, monkeypatch, capsys, tmp_path, wish, chosen):
+    nvcc(tmp_path, "12.6", knows="sm_75 sm_80 sm_86 sm_89 sm_90")
+    monkeypatch.setenv("ADTOOL_CUDA", wish)
+    monkeypatch.setenv("CUDA_HOME", str(tmp_path))
+    monkeypatch.delenv("TORCH_CUDA_ARCH_LIST", raising=False)
+    complaint = f"ADTOOL_CUDA={wish}, but nvcc 12 does not know sm_100, sm_120: "
+    if chosen is SystemExit:
+        with pytest.raises(SystemExit, match=complaint):
+            setup["choose_cuda"]()
+    else:
+        assert setup["choose_cuda"]() is None
+        assert complaint in capsys.readouterr().out
+    monkeypatch.setenv("TORCH_CUDA_ARCH_LIST", "8.6;9.0a+PTX")
+    assert setup["choose_cuda"]() == tmp_path
+
+
 def test_a_wrapped_nvcc_on_the_path_is_followed_to_its_toolkit(setup, monkeypatch, tmp_path):
     real = nvcc(tmp_path / "cuda-13.0", "13.0")
     tool(tmp_path / "bin", "nvcc", f'exec {real} "$@"')
@@ -122,7 +142,7 @@ def test_a_wrapped_nvcc_on_the_path_is_followed_to_its_toolkit(setup, monkeypatc
 
 def test_an_unknown_wish_for_cuda_is_an_error(setup, monkeypatch):
     monkeypatch.setenv("ADTOOL_CUDA", "yes")
-    with pytest.raises(SystemExit, match="ADTOOL_CUDA=yes: expected 1, 0 or auto"):
+    with pytest.raises(SystemExit, match="ADTOOL_CUDA=yes: expected 1, 0, auto or nvcc"):
         setup["choose_cuda"]()
 
 
@@ -141,6 +161,43 @@ def test_vector_bodies_are_compiled_for_each_instruction_set(setup, monkeypatch,
     os.utime(sources[0], (1, 1))
     list(setup["vector_bodies"]())
     assert os.stat(sources[0]).st_mtime == 1, "a source that has not changed must not be compiled again"
+
+
+def test_cuda_sources_are_compiled_again_when_a_header_changes(setup, monkeypatch, tmp_path):
+    texts = {
+        "csrc/cuda/some_op.cu": '#include "kernels/some_op.cuh"\n#include <stdint.h>\n',
+        "csrc/cuda/other_op.cu": "",
+        "csrc/kernels/some_op.cuh": '#include "shared.h"\n',
+        "csrc/shared.h": '#include "kernels/some_op.cuh"\n',
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+
+    def generated():
+        return [Path(source).read_text(encoding="utf-8") for source in setup["kernels"]()]
+
+    other, some = generated()
+    assert some.startswith('#include "cuda/some_op.cu"\n')
+    assert generated() == [other, some]
+    (tmp_path / "csrc/shared.h").write_text("// changed\n", encoding="utf-8")
+    assert generated()[0] == other
+    assert generated()[1] != some
+
+
+@pytest.mark.parametrize("command", ["build_ext --inplace", "bdist_wheel"])
+def test_libraries_of_an_earlier_build_do_not_stay_unnoticed(setup, monkeypatch, capsys, tmp_path, command):
+    library = tmp_path / "adtool/metrics/_exact.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ADTOOL_NATIVE", "0")
+    monkeypatch.setattr(sys, "argv", ["setup.py", *command.split()])
+    runpy.run_path(str(ROOT / "setup.py"))
+    said = capsys.readouterr().out
+    assert library.exists() == ("inplace" not in command)
+    assert f"{'' if library.exists() else 'removed '}adtool/metrics/_exact.so" in said
 
 
 def test_the_backend_uses_the_torch_of_the_environment(backend, tmp_path):

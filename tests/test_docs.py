@@ -134,11 +134,11 @@ def anchors(name: str) -> set[str]:
 
 
 def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^(\w+):", page("Makefile"), re.MULTILINE))
-    named = {target for name in PAGES for target in re.findall(r"\bmake (\w+)\b", "\n".join(shown(name)))}
-    named |= {target for name in PAGES for target in re.findall(r"`make (\w+)`", page(name))}
+    targets = set(re.findall(r"^([\w-]+):", page("Makefile"), re.MULTILINE))
+    named = {target for name in PAGES for target in re.findall(r"\bmake ([\w-]+)\b", "\n".join(shown(name)))}
+    named |= {target for name in PAGES for target in re.findall(r"`make ([\w-]+)`", page(name))}
     assert {"demo", "test"} <= named <= targets
-    assert named <= set(re.findall(r"^# +make (\w+)", page("Makefile"), re.MULTILINE))
+    assert named <= set(re.findall(r"^# +make ([\w-]+)", page("Makefile"), re.MULTILINE))
 
 
 def test_extras_exist() -> None:

@@ -200,6 +200,8 @@ def test_a_test_has_the_name_of_what_it_tests() -> None:
         "test_rooms",
         "test_docs",
         "test_build",
+        "test_nvcc",
+        "test_cuda_static",
         "ops/test_native",
         "ops/test_every_op",
         "emulation/test_emulated_cosine",

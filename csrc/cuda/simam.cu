@@ -38,7 +38,7 @@ const char* launch_simam_forward(Element element, const void* x, void* y, Planes
     const bool packs = fits_packs<S>(x, planes.pixels) && fits_packs<S>(y, planes.pixels);
     error = with_geometry<S>(planes, packs, [&]<class Team, int V>(int64_t blocks) {
       ADTOOL_LAUNCH(static_cast<unsigned>(blocks), BLOCK, 0, stream, simam_forward<S, V, Team>)(
-          static_cast<const S*>(x), static_cast<S*>(y), planes, lambda);
+          static_cast<const S*>(x), static_cast<S*>(y), planes, static_cast<Compute<S>>(lambda));
     });
   });
   return error;
@@ -53,7 +53,8 @@ const char* launch_simam_backward(Element element, const void* grad, const void*
         fits_packs<S>(grad, planes.pixels) && fits_packs<S>(x, planes.pixels) && fits_packs<S>(dx, planes.pixels);
     error = with_geometry<S>(planes, packs, [&]<class Team, int V>(int64_t blocks) {
       ADTOOL_LAUNCH(static_cast<unsigned>(blocks), BLOCK, 0, stream, simam_backward<S, V, Team>)(
-          static_cast<const S*>(grad), static_cast<const S*>(x), static_cast<S*>(dx), planes, lambda);
+          static_cast<const S*>(grad), static_cast<const S*>(x), static_cast<S*>(dx), planes,
+          static_cast<Compute<S>>(lambda));
     });
   });
   return error;

@@ -29,7 +29,7 @@ const char* launch_row_scales(Element element, RowSet rows, void* stream) {
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     ADTOOL_LAUNCH(blocks(rows.matrices * rows.rows, SEARCH_THREADS / WARP), SEARCH_THREADS, 0, stream,
-                  row_scales<S>)(rows);
+                  row_scales<S, double>)(rows);
   });
   return launched();
 }
@@ -37,10 +37,10 @@ const char* launch_row_scales(Element element, RowSet rows, void* stream) {
 const char* launch_similar(RowSet positions, int64_t begin, int64_t end, float* similar, void* stream) {
   const dim3 grid(blocks(positions.rows, TILE), blocks(end - begin, TILE));
   if (packs<double>(positions)) {
-    ADTOOL_LAUNCH(grid, SEARCH_THREADS, 0, stream, similar_positions<FULL_PACK<double>>)(positions, begin, end,
-                                                                                         similar);
+    ADTOOL_LAUNCH(grid, SEARCH_THREADS, 0, stream, similar_positions<double, FULL_PACK<double>>)(positions, begin, end,
+                                                                                                 similar);
   } else {
-    ADTOOL_LAUNCH(grid, SEARCH_THREADS, 0, stream, similar_positions<1>)(positions, begin, end, similar);
+    ADTOOL_LAUNCH(grid, SEARCH_THREADS, 0, stream, similar_positions<double, 1>)(positions, begin, end, similar);
   }
   return launched();
 }
@@ -65,7 +65,7 @@ const char* launch_settle(Element element, RowSet queries, RowSet keys, RowSet p
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     ADTOOL_LAUNCH(blocks(queries.matrices * queries.rows, SEARCH_THREADS / WARP), SEARCH_THREADS, 0, stream,
-                  settle_neighbors<S>)(queries, keys, positions, lists);
+                  settle_neighbors<S, double>)(queries, keys, positions, lists);
   });
   return launched();
 }

@@ -60,8 +60,9 @@ struct Crew {
   void renew_shared_memory(std::size_t dynamic_bytes);
 };
 
-extern Crew* crew;       // that has the running block
-extern Thread* running;  // null in the scheduler
+extern Crew* crew;             // that has the running block
+extern Thread* running;        // null in the scheduler
+extern std::int64_t launches;  // so far
 
 // What the threads of the block are doing: "threads 0-15 waiting in ...; threads 16-31 returned".
 std::string situation();

@@ -161,4 +161,8 @@ void Fiber::leave(bool for_good) {
   own_->arrived_from(*scheduler_);
 }
 
+bool Fiber::holds(const void* address) const {
+  return own_->stack <= address && address < own_->stack + STACK;
+}
+
 }  // namespace adtool::emulation

@@ -21,6 +21,8 @@ class Fiber {
   void enter();
   // From the fiber to the scheduler; `for_good` when it will be started anew.
   void leave(bool for_good);
+  // Whether the address is on its stack.
+  bool holds(const void* address) const;
 
  private:
   struct Context;

@@ -16,6 +16,7 @@ namespace adtool::emulation {
 Coordinates coordinates;
 Crew* crew = nullptr;
 Thread* running = nullptr;
+std::int64_t launches = 0;
 
 namespace {
 
@@ -34,8 +35,7 @@ void* arguments = nullptr;
 std::string error;
 cudaError_t last_error = cudaSuccess;
 std::map<const void*, std::size_t> opted_in;  // kernel: bytes of dynamic shared memory it asked for
-std::int64_t launches = 0;
-unsigned live = 0;  // threads of the block that have not returned
+unsigned live = 0;                            // threads of the block that have not returned
 char launch_begun;
 KnownKernel* known_kernels = nullptr;
 
@@ -162,6 +162,10 @@ void run(const LaunchSetting& launch, void (*kernel)(void*), void* parameters) {
   error.clear();
   ++launches;
   run_grid();
+}
+
+const LaunchSetting& current_launch() {
+  return *setting;
 }
 
 KnownKernel::KnownKernel(const char* signature, const char* source)

@@ -43,6 +43,9 @@ struct LaunchSetting {
 // Runs body(arguments) for every thread; a setting that no device accepts is left to cudaGetLastError instead.
 void run(const LaunchSetting& setting, void (*body)(void*), void* arguments);
 
+// The launch that runs, or ran last.
+const LaunchSetting& current_launch();
+
 // Waits for every thread of the block; how many of them gave a predicate other than zero.
 int block_barrier(const char* intrinsic, bool predicate, Place place);
 

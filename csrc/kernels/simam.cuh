@@ -91,7 +91,7 @@ __device__ void for_share(const Team& team, Planes planes, const Visit& visit) {
 }
 
 template <int V, class S, class Team>
-__device__ Energy<Compute<S>> energy(const Team& team, const S* x, Planes planes, double lambda) {
+__device__ Energy<Compute<S>> energy(const Team& team, const S* x, Planes planes, Compute<S> lambda) {
   using T = Compute<S>;
   T sum = 0, squares = 0;
   for_share<V>(team, planes, [&](int64_t at) {
@@ -107,11 +107,12 @@ __device__ Energy<Compute<S>> energy(const Team& team, const S* x, Planes planes
     }
   });
   const T variance = team.sum(squares) / T(planes.pixels > 1 ? planes.pixels - 1 : 1);
-  return {mean, T(1) / (T(4) * (variance + T(lambda)))};
+  return {mean, T(1) / (T(4) * (variance + lambda))};
 }
 
 template <class S, int V, class Team>
-__global__ void __launch_bounds__(BLOCK, BLOCKS_PER_SM) simam_forward(const S* x, S* y, Planes planes, double lambda) {
+__global__ void __launch_bounds__(BLOCK, BLOCKS_PER_SM)
+    simam_forward(const S* x, S* y, Planes planes, Compute<S> lambda) {
   using T = Compute<S>;
   const Team team;
   const Energy<T> e = energy<V>(team, x, planes, lambda);
@@ -128,7 +129,7 @@ __global__ void __launch_bounds__(BLOCK, BLOCKS_PER_SM) simam_forward(const S* x
 
 template <class S, int V, class Team>
 __global__ void __launch_bounds__(BLOCK, BLOCKS_PER_SM)
-    simam_backward(const S* grad, const S* x, S* dx, Planes planes, double lambda) {
+    simam_backward(const S* grad, const S* x, S* dx, Planes planes, Compute<S> lambda) {
   using T = Compute<S>;
   const Team team;
   const Energy<T> e = energy<V>(team, x, planes, lambda);

@@ -1,6 +1,7 @@
 // Graph neighbours on the GPU; formula in adtool/ops/topk_neighbors.py. A block multiplies TILE queries with all keys,
 // TILE at a time in shared memory; a score is the negative, so that the nearest have the smallest. Candidates are kept
-// in lists; then a warp settles each row in float64.
+// in lists; then a warp settles each row in float64. Kernels that compute in float64 whatever is stored say so by a
+// template argument, Exact.
 #pragma once
 
 #include "cuda/topk_neighbors.h"
@@ -29,22 +30,22 @@ __device__ const S* row_at(const RowSet& rows, int64_t matrix, int64_t row) {
 }
 
 // A warp for each row.
-template <class S>
+template <class S, class Exact>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS) row_scales(RowSet rows) {
   const int64_t id = static_cast<int64_t>(blockIdx.x) * (SEARCH_THREADS / WARP) + threadIdx.x / WARP;
   const int lane = threadIdx.x % WARP;
   if (id >= rows.matrices * rows.rows) return;
   const S* const row = row_at<S>(rows, id / rows.rows, id % rows.rows);
-  double squares = 0;
+  Exact squares = 0;
   for (int64_t d = lane; d < rows.depth; d += WARP) {
-    const double value = widen(row[d * rows.depth_stride]);
+    const Exact value = widen(row[d * rows.depth_stride]);
     squares += value * value;
   }
   squares = Warp().sum(squares);
   if (lane != 0) return;
-  const double exact = squares == 0 ? 0 : 1 / sqrt(squares);
+  const Exact exact = squares == 0 ? 0 : 1 / sqrt(squares);
   int exponent = 0;
-  const double fraction = frexp(exact, &exponent);
+  const Exact fraction = frexp(exact, &exponent);
   const int half = exponent / 2;
   rows.scales[id] = {exact, ldexpf(1.0f, half), ldexpf(static_cast<float>(fraction), exponent - half)};
 }
@@ -106,13 +107,13 @@ __device__ void multiply(const RowSet& rows, int64_t first_row, const RowSet& co
 }
 
 // Block (x, y): columns from x TILE on, rows from begin + y TILE on.
-template <int V>
+template <class Exact, int V>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
     similar_positions(RowSet positions, int64_t begin, int64_t end, float* similar) {
   const int64_t first_row = begin + static_cast<int64_t>(blockIdx.y) * TILE;
   const int64_t first_column = static_cast<int64_t>(blockIdx.x) * TILE;
   float sum[MICRO][MICRO];
-  multiply<double, V>(positions, first_row, positions, first_column, 0, sum);
+  multiply<Exact, V>(positions, first_row, positions, first_column, 0, sum);
   const int64_t row = first_row + threadIdx.x / (TILE / MICRO) * MICRO;
   const int64_t column = first_column + threadIdx.x % (TILE / MICRO) * MICRO;
   for (int i = 0; i < MICRO; ++i) {
@@ -164,11 +165,11 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   }
 }
 
-template <class S>
-__device__ double exact_cosine(const RowSet& a, const RowSet& b, int64_t matrix, int64_t i, int64_t j) {
+template <class S, class Exact>
+__device__ Exact exact_cosine(const RowSet& a, const RowSet& b, int64_t matrix, int64_t i, int64_t j) {
   const S *const x = row_at<S>(a, matrix, i), *const y = row_at<S>(b, matrix, j);
-  const double p = a.scales[matrix * a.rows + i].exact, q = b.scales[matrix * b.rows + j].exact;
-  double sum = 0;
+  const Exact p = a.scales[matrix * a.rows + i].exact, q = b.scales[matrix * b.rows + j].exact;
+  Exact sum = 0;
   for (int64_t d = threadIdx.x % WARP; d < a.depth; d += WARP) {
     sum += (widen(x[d * a.depth_stride]) * p) * (widen(y[d * b.depth_stride]) * q);
   }
@@ -177,7 +178,7 @@ __device__ double exact_cosine(const RowSet& a, const RowSet& b, int64_t matrix,
 
 // A warp for each query: exact scores settle what rounding leaves in doubt, the order of near-ties or, where there are
 // more of them than were kept or too few numbers, that of all rows.
-template <class S>
+template <class S, class Exact>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
     settle_neighbors(RowSet queries, RowSet keys, RowSet positions, NeighborLists lists) {
   const int64_t id = static_cast<int64_t>(blockIdx.x) * (SEARCH_THREADS / WARP) + threadIdx.x / WARP;
@@ -188,8 +189,8 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   double* const distances = lists.distances + id * lists.k;
   int64_t* const index = lists.index + id * lists.k;
   const auto exact = [&](int64_t other) {
-    const double near = positions.data == nullptr ? 0 : exact_cosine<double>(positions, positions, 0, node, other);
-    return near - exact_cosine<S>(queries, keys, graph, node, other) + ROUND - ROUND;
+    const Exact near = positions.data == nullptr ? 0 : exact_cosine<Exact, Exact>(positions, positions, 0, node, other);
+    return near - exact_cosine<S, Exact>(queries, keys, graph, node, other) + ROUND - ROUND;
   };
   for (int64_t i = 0, end; i < lists.k; i = end) {
     for (end = i + 1; end < lists.keep && scores[end] - scores[end - 1] <= lists.slack;) ++end;

@@ -1,6 +1,7 @@
 """Compiles csrc/cuda and csrc/kernels with the host's compiler, on csrc/emulation, into build/emulation.
 
 emulated.so           every csrc/cuda/<op>.cpp and .cu: operators adtool_emulated::<op> for CPU tensors
+counted.so            the same, with traffic.cpp, which counts what the kernels load and store
 cases_<sanitizer>     the same operators in a program that runs recorded calls; only the kernels are instrumented
 device_<variant>      the kernels of device.cu, right ones and wrong ones, in a program without torch
 """
@@ -40,6 +41,7 @@ VARIANTS = {
     "address": ("-O1 -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=all", "-DADTOOL_ASAN"),
     "thread": ("-O1 -fno-omit-frame-pointer -fsanitize=thread", "-DADTOOL_TSAN"),
 }
+COUNTED = ("-O3 -fsanitize=thread --param tsan-instrument-func-entry-exit=0", "")  # traffic.cpp is the sanitizer
 SANITIZERS = ("address", "thread")
 
 # Colours and what is never freed are of no interest; a report ends the program; torch starts no threads.
@@ -91,7 +93,8 @@ def _edges() -> Iterator[str]:
         torch_side.append(f"torch/{source.stem}.o")
         yield _edge(torch_side[-1], "compile", [source], f"-O1 {STABLE_ABI}")
     *binding_objects, recorded_calls, planted_operators = torch_side
-    for variant, (kernel_flags, machine_flags) in VARIANTS.items():
+    yield _edge("counted/traffic.o", "compile", [HERE / "traffic.cpp"], "-O2")
+    for variant, (kernel_flags, machine_flags) in {**VARIANTS, "counted": COUNTED}.items():
         machine = []
         for source in sorted((ROOT / "csrc/emulation").glob("*.cpp")):
             machine.append(f"{variant}/{source.stem}.o")
@@ -99,6 +102,10 @@ def _edges() -> Iterator[str]:
         kernels = [f"{variant}/{source.stem}_kernels.o" for source in KERNELS]
         for source, out in zip(KERNELS, kernels, strict=True):
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")
+        if variant == "counted":
+            objects = [*binding_objects, *kernels, *machine, "counted/traffic.o"]
+            yield _edge("counted.so", "link", objects, f"-shared {LINK_TORCH}")
+            continue
         for program in ("device", "planted_bugs"):
             source, out = HERE / f"{program}.cu", f"{variant}/{program}.o"
             yield _edge(out, "compile", [source], f"{kernel_flags} -x c++")

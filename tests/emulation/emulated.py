@@ -19,9 +19,9 @@ has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
 
 
 @cache
-def library() -> ctypes.CDLL:
-    """Loaded once; its operators get the schemas of adtool's own."""
-    path = str(built("emulated.so"))
+def library(target: str = "emulated.so") -> ctypes.CDLL:
+    """Loaded once, one in a process; its operators get the schemas of adtool's own."""
+    path = str(built(target))
     for file in (ROOT / "adtool/ops").glob("[!_]*.py"):
         importlib.import_module(f"adtool.ops.{file.stem}")
     for name in torch._C._dispatch_get_all_op_names():
