@@ -41,7 +41,7 @@ const char* launch_cosine_distance_forward(Element element, const void* teacher,
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     error = with_geometry<S>(given, {teacher, student}, [&]<int V, bool ACROSS>(unsigned blocks, Planes planes) {
-      ADTOOL_LAUNCH(blocks, DISTANCE_THREADS, 0, stream, cosine_distance_forward<S, V, ACROSS>)(
+      ADTOOL_LAUNCH(blocks, DISTANCE_THREADS, 0, stream, cosine_distance_forward<S, V, ACROSS, double>)(
           static_cast<const S*>(teacher), static_cast<const S*>(student), static_cast<Compute<S>*>(out), planes);
     });
   });
@@ -54,7 +54,7 @@ const char* launch_cosine_distance_backward(Element element, const void* grad, c
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     const auto launch = [&]<int V, bool ACROSS>(unsigned blocks, Planes planes) {
-      ADTOOL_LAUNCH(blocks, DISTANCE_THREADS, 0, stream, cosine_distance_backward<S, V, ACROSS>)(
+      ADTOOL_LAUNCH(blocks, DISTANCE_THREADS, 0, stream, cosine_distance_backward<S, V, ACROSS, double>)(
           static_cast<const Compute<S>*>(grad), static_cast<const S*>(teacher), static_cast<const S*>(student),
           static_cast<S*>(teacher_grad), static_cast<S*>(student_grad), planes);
     };

@@ -22,9 +22,9 @@ void launch_pass(const In* x, Out* y, const Compute<In>* taps, BlurPass pass, vo
 
 const char* launch_blur_taps(Element element, void* taps, double sigma, int radius, void* stream) {
   if (element == Element::float64) {
-    ADTOOL_LAUNCH(1, WARP, 0, stream, blur_taps<double>)(static_cast<double*>(taps), sigma, radius);
+    ADTOOL_LAUNCH(1, WARP, 0, stream, blur_taps<double, double>)(static_cast<double*>(taps), sigma, radius);
   } else {
-    ADTOOL_LAUNCH(1, WARP, 0, stream, blur_taps<float>)(static_cast<float*>(taps), sigma, radius);
+    ADTOOL_LAUNCH(1, WARP, 0, stream, blur_taps<float, double>)(static_cast<float*>(taps), sigma, radius);
   }
   return launched();
 }

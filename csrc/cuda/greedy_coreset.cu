@@ -16,7 +16,7 @@ void launch(const Cover& cover, int64_t begin, int64_t end, void* stream) {
   const Farthest<T>* before = nullptr;
   for (int64_t known = begin; known < end; ++known) {
     Farthest<T>* const left = farthest + known % 2 * blocks;
-    ADTOOL_LAUNCH(blocks, PASS_THREADS, 0, stream, show_picks<S, V>)
+    ADTOOL_LAUNCH(blocks, PASS_THREADS, 0, stream, show_picks<S, V, double>)
     (cover, known, static_cast<int32_t>(end - 1), before, left);
     before = left;
   }

@@ -50,7 +50,7 @@ int64_t bank_shares(int64_t patches, int64_t bank) {
 const char* launch_bank_squares(Rows bank, BankSquares squares, void* stream) {
   with_packs(bank, bank, [&](auto storage, auto width) {
     ADTOOL_LAUNCH(blocks(bank.count, SEARCH_WARPS), SEARCH_THREADS, 0, stream,
-                  square_bank<decltype(storage), decltype(width)::value>)(bank, squares);
+                  square_bank<decltype(storage), decltype(width)::value, double>)(bank, squares);
   });
   return launched();
 }
@@ -59,7 +59,7 @@ const char* launch_search(Rows patches, Rows bank, BankSquares squares, NearestL
   with_packs(patches, bank, [&](auto storage, auto width) {
     using S = decltype(storage);
     constexpr int V = decltype(width)::value;
-    ADTOOL_LAUNCH(blocks(patches.count, SEARCH_WARPS), SEARCH_THREADS, 0, stream, start_lists<S, V>)
+    ADTOOL_LAUNCH(blocks(patches.count, SEARCH_WARPS), SEARCH_THREADS, 0, stream, start_lists<S, V, double>)
     (patches, squares.largest, lists);
     const dim3 grid(blocks(patches.count, TILE), static_cast<unsigned>(lists.shares));
     ADTOOL_LAUNCH(grid, SEARCH_THREADS, 0, stream, search_bank<S, V>)(patches, bank, squares.of_row, lists);
@@ -71,7 +71,7 @@ const char* launch_settle(Rows patches, Rows bank, NearestLists lists, void* dis
   with_packs(patches, bank, [&](auto storage, auto width) {
     using S = decltype(storage);
     ADTOOL_LAUNCH(blocks(patches.count, SEARCH_WARPS), SEARCH_THREADS, 0, stream,
-                  settle_patches<S, decltype(width)::value>)
+                  settle_patches<S, decltype(width)::value, double>)
     (patches, bank, lists, static_cast<Compute<S>*>(distance), index);
   });
   return launched();

@@ -19,7 +19,7 @@ const char* launch_top_mean_forward(Element element, const void* maps, void* mea
   with_storage(element, [&](auto storage) {
     using S = decltype(storage);
     const auto launch = [&]<int V>() {
-      ADTOOL_LAUNCH(blocks, TOP_THREADS, 0, stream, top_mean_forward<S, V>)(
+      ADTOOL_LAUNCH(blocks, TOP_THREADS, 0, stream, top_mean_forward<S, V, double>)(
           static_cast<const S*>(maps), static_cast<Compute<S>*>(mean), top.pixels, top.n);
     };
     fits_packs<S>(maps, top.pixels) ? launch.template operator()<FULL_PACK<S>>() : launch.template operator()<1>();

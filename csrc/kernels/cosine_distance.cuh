@@ -205,12 +205,12 @@ __device__ Sums<double> sums_of_pixel(const Share<S, V, ACROSS>& share, const S*
   return result;
 }
 
-template <class S, int V, bool ACROSS>
+template <class S, int V, bool ACROSS, class Exact>
 __global__ void __launch_bounds__(DISTANCE_THREADS, DISTANCE_BLOCKS)
     cosine_distance_forward(const S* teacher, const S* student, Compute<S>* out, Planes planes) {
   using Own = Share<S, V, ACROSS>;
   const Own share(planes);
-  const Sums<double> sum = sums_of_pixel(share, teacher, student, planes);
+  const Sums<Exact> sum = sums_of_pixel(share, teacher, student, planes);
   if (has_pixel<Own>(planes)) out[Own::first_of_block() + threadIdx.x] = static_cast<Compute<S>>(distance(sum));
 }
 
@@ -233,14 +233,14 @@ __device__ inline PixelGradient<TwoFloats> pixel_gradient(Sums<double> sum, floa
 }
 
 // Gradients of nullptr are those that nobody asked for.
-template <class S, int V, bool ACROSS>
+template <class S, int V, bool ACROSS, class Exact>
 __global__ void __launch_bounds__(DISTANCE_THREADS, DISTANCE_BLOCKS)
     cosine_distance_backward(const Compute<S>* grad, const S* teacher, const S* student, S* teacher_grad,
                              S* student_grad, Planes planes) {
   using Own = Share<S, V, ACROSS>;
   ADTOOL_SHARED(gradients, PixelGradient<Sum<S>>[Own::PIXELS]);
   const Own share(planes);
-  const Sums<double> sum = sums_of_pixel(share, teacher, student, planes);
+  const Sums<Exact> sum = sums_of_pixel(share, teacher, student, planes);
   if (has_pixel<Own>(planes)) {
     gradients[threadIdx.x] = pixel_gradient(sum, grad[Own::first_of_block() + threadIdx.x]);
   }

@@ -50,10 +50,10 @@ struct MirroredRow {
 };
 
 // One warp makes w_0 ... w_radius.
-template <class T>
-__global__ void __launch_bounds__(WARP) blur_taps(T* taps, double sigma, int radius) {
-  const auto half = [=](int k) { return k == 0 ? 1.0 : exp(-0.5 * (k / sigma) * (k / sigma)); };
-  double sum = 0;
+template <class T, class Exact>
+__global__ void __launch_bounds__(WARP) blur_taps(T* taps, Exact sigma, int radius) {
+  const auto half = [=](int k) { return k == 0 ? Exact(1) : exp(Exact(-0.5) * (k / sigma) * (k / sigma)); };
+  Exact sum = 0;
   for (int k = threadIdx.x; k <= radius; k += WARP) sum += half(k);
   for (int step = WARP / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
   for (int k = threadIdx.x; k <= radius; k += WARP) taps[k] = static_cast<T>(half(k) / (2 * sum - 1));

@@ -61,7 +61,7 @@ __device__ inline int32_t least_of_warp(int32_t value) {
 
 // The squared distance to the nearer of what is at `distance` and the pick. In float32 it is certain to 1e-3 that most
 // picks are no nearer; for the others the distance is that of float64, rounded once.
-template <int V, class S>
+template <int V, class Exact, class S>
 __device__ Compute<S> nearer(const Team<PATCH_TEAM>& team, const S* patch, const S* pick, int64_t depth,
                              Compute<S> distance) {
   using T = Compute<S>;
@@ -69,14 +69,14 @@ __device__ Compute<S> nearer(const Team<PATCH_TEAM>& team, const S* patch, const
     const bool certain = team.squared_distance<float, V>(patch, pick, depth) > distance * 1.001f;
     if (!__any_sync(ALL, !certain)) return distance;
   }
-  const T here = static_cast<T>(team.squared_distance<double, V>(patch, pick, depth));
+  const T here = static_cast<T>(team.squared_distance<Exact, V>(patch, pick, depth));
   return here < distance ? here : distance;
 }
 
 // Shows every patch at least the picks that it has not seen of the first `known`, and leaves in left[block] the block's
 // farthest. `before` is what the last pass has left, of which the latest pick comes; all others have been seen then.
 // In the first pass it is nullptr, and `seen` becomes `last` for what the passes after it will have shown.
-template <class S, int V>
+template <class S, int V, class Exact>
 __global__ void __launch_bounds__(PASS_THREADS, PASS_BLOCKS)
     show_picks(Cover cover, int64_t known, int32_t last, const Farthest<Compute<S>>* before,
                Farthest<Compute<S>>* left) {
@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(PASS_THREADS, PASS_BLOCKS)
       const int64_t pick = before == nullptr ? cover.picks[i] : latest;
       if (pick < 0 || pick >= patches.count) continue;
       if (pick == row) distance = -1;
-      distance = nearer<V>(team, patch, numbers + pick * patches.stride, patches.depth, distance);
+      distance = nearer<V, Exact>(team, patch, numbers + pick * patches.stride, patches.depth, distance);
     }
     farthest.meet(distance, row);
     if (first && distance != old) distances[row] = distance;

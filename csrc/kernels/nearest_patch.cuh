@@ -101,13 +101,13 @@ __device__ void multiply(const Rows& patches, int64_t first_patch, const Rows& b
 }
 
 // A warp for each row. Squares are those of float64, rounded once.
-template <class S, int V>
+template <class S, int V, class Exact>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS) square_bank(Rows bank, BankSquares squares) {
   const Warp team;
   const int64_t row = static_cast<int64_t>(blockIdx.x) * SEARCH_WARPS + threadIdx.x / WARP;
   if (row >= bank.count) return;
   const S* const numbers = static_cast<const S*>(bank.data) + row * bank.stride;
-  const double square = team.squared_length<double, V>(numbers, bank.depth);
+  const Exact square = team.squared_length<Exact, V>(numbers, bank.depth);
   const bool finite = square - square == 0;
   const float rounded = finite ? static_cast<float>(square) : infinity();
   if (team.rank != 0) return;
@@ -123,15 +123,15 @@ __device__ inline CandidatesOfWarp candidates_of(const NearestLists& lists, int6
 }
 
 // A warp for each patch.
-template <class S, int V>
+template <class S, int V, class Exact>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
     start_lists(Rows patches, const unsigned* largest_square, NearestLists lists) {
   const Warp team;
   const int64_t patch = static_cast<int64_t>(blockIdx.x) * SEARCH_WARPS + threadIdx.x / WARP;
   if (patch >= patches.count) return;
   const S* const numbers = static_cast<const S*>(patches.data) + patch * patches.stride;
-  const double norm = sqrt(team.squared_length<double, V>(numbers, patches.depth));
-  const double largest = sqrt(static_cast<double>(__uint_as_float(*largest_square)));
+  const Exact norm = sqrt(team.squared_length<Exact, V>(numbers, patches.depth));
+  const Exact largest = sqrt(static_cast<Exact>(__uint_as_float(*largest_square)));
   const float slack = slack_of(patches.depth, norm, largest);
   for (int64_t share = 0; share < lists.shares; ++share) {
     candidates_of(lists, patches.count, share, patch, slack).clear();
@@ -188,7 +188,7 @@ __global__ void __launch_bounds__(SEARCH_THREADS, V == 1 || sizeof(S) == sizeof(
 }
 
 // A warp for each patch.
-template <class S, int V>
+template <class S, int V, class Exact>
 __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
     settle_patches(Rows patches, Rows bank, NearestLists lists, Compute<S>* distance, int64_t* index) {
   const Warp team;
@@ -203,11 +203,11 @@ __global__ void __launch_bounds__(SEARCH_THREADS, SEARCH_BLOCKS)
   __syncwarp();
 
   const S* const x = static_cast<const S*>(patches.data) + patch * patches.stride;
-  double* const exact = lists.exact + patch * list.k;
+  Exact* const exact = lists.exact + patch * list.k;
   NearestOfWarp nearest{{exact, index + patch * list.k, list.k}};
   const auto add = [&](int64_t row) {
     const S* const b = static_cast<const S*>(bank.data) + row * bank.stride;
-    nearest.add(team.squared_distance<double, V>(x, b, bank.depth), row);
+    nearest.add(team.squared_distance<Exact, V>(x, b, bank.depth), row);
   };
   const float kth = list.scores[list.k - 1];
   if (list.scores[list.keep - 1] - kth > list.slack) {

@@ -118,18 +118,18 @@ __device__ inline double sum_block(double value) {
   return value;
 }
 
-template <class S, int V>
+template <class S, int V, class Exact>
 __global__ void __launch_bounds__(TOP_THREADS, TOP_BLOCKS)
     top_mean_forward(const S* maps, Compute<S>* mean, uint32_t pixels, uint32_t n) {
   const S* const x = maps + static_cast<int64_t>(blockIdx.x) * pixels;
   const auto bar = smallest_of_map<V>(x, pixels, n);
-  double sum = 0;
+  Exact sum = 0;
   for_keys<V>(x, pixels, [&](uint32_t, Key<S> key) {
     if (key > bar.key) sum += widen(number_of<S>(key));
   });
   sum = sum_block(sum);
   if (threadIdx.x != 0) return;
-  mean[blockIdx.x] = static_cast<Compute<S>>((sum + bar.taken * static_cast<double>(widen(number_of<S>(bar.key)))) / n);
+  mean[blockIdx.x] = static_cast<Compute<S>>((sum + bar.taken * static_cast<Exact>(widen(number_of<S>(bar.key)))) / n);
 }
 
 // The share goes to what is above the bar, and to the first of those equal to it.
