@@ -138,7 +138,7 @@ def operators(cpp_extension, root):
     extension = Extension("adtool._C", sources, language="c++", py_limited_api=True)
     extension.include_dirs = [os.path.abspath("csrc"), *cpp_extension.include_paths()]
     extension.library_dirs, extension.libraries = cpp_extension.library_paths(), ["torch_cpu"]
-    extension.extra_compile_args = {"cxx": CXX_FLAGS + STABLE_ABI, "nvcc": ["-O3"]}
+    extension.extra_compile_args = {"cxx": CXX_FLAGS + STABLE_ABI, "nvcc": ["-O3", "--compress-mode=size"]}
     extension.extra_link_args = ["-s"]
     if root:
         cpp_extension.CUDA_HOME = str(root)
