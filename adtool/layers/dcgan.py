@@ -89,6 +89,24 @@ class Decoder(nn.Module):
         return F.tanh(hidden)
 
 
+class Generator(nn.Module):
+    """Images (N, 3, H, W) in [-1, 1] to restored ones, through a code and the levels that `skip` names."""
+
+    def __init__(self, size: Sequence[int], base: int, cap: int, code: int, skip: str = "deepest") -> None:
+        super().__init__()
+        self.encoder = Encoder(size, base, cap, code)
+        self.decoder = Decoder(size, base, cap, code, skip)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Code and features of every level."""
+        features = self.encoder.features(images)
+        return self.encoder.code(features[-1]), features
+
+    def forward(self, images: Tensor) -> Tensor:
+        restored: Tensor = self.decoder(*self.encode(images))
+        return restored
+
+
 def _raised(conv: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
 

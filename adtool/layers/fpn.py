@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
 
 
 def _group(inputs: int, outputs: int) -> nn.Sequential:
@@ -29,12 +32,39 @@ class PyramidSegmentation(nn.Module):
         self.groups = nn.ModuleList(_group(width, width) for _ in channels[1:])
         self.narrow = _group(width, width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, 1, 1)
-        for layer in self.modules():
-            if isinstance(layer, nn.Conv2d):
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        self.apply(_initialise)
 
     def forward(self, features: list[Tensor]) -> Tensor:
         *finer, hidden = (lateral(f) for lateral, f in zip(self.laterals, features, strict=True))
         for group, lateral in zip(reversed(list(self.groups)), reversed(finer), strict=True):
             hidden = group(_doubled(hidden) + lateral)
         return cast(Tensor, self.logits(_doubled(self.narrow(hidden))))
+
+
+class PairSegmentation(nn.Module):
+    """Images and what they are compared with, (N, 3, H, W) each, to logits (N, 1, H, W): a ResNet and a pyramid.
+
+    The two are six channels of one image or, `siamese`, told apart by the distance of their features.
+    """
+
+    def __init__(
+        self, depths: tuple[int, int, int, int], base: int, width: int, *, bottleneck: bool, siamese: bool
+    ) -> None:
+        super().__init__()
+        self.siamese = siamese
+        block = Bottleneck if bottleneck else BasicBlock
+        self.encoder = ResNet(block, depths, deepest=32, base=base, inputs=3 if siamese else 6)
+        self.pyramid = PyramidSegmentation([self.encoder.channels[stride] for stride in self.encoder.strides], width)
+        self.encoder.apply(_initialise)
+
+    def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        levels = self.encoder.levels(torch.cat([images, others], 0 if self.siamese else 1))
+        if self.siamese:
+            levels = [(ours - theirs).abs() for ours, theirs in (level.chunk(2) for level in levels)]
+        logits: Tensor = self.pyramid(levels)
+        return logits
+
+
+def _initialise(layer: nn.Module) -> None:
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
