@@ -6,13 +6,13 @@ Every loss is a scalar mean in at least float32, whatever the precision around i
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-WINDOW, SIGMA = 11, 1.5
+from adtool.ops.gaussian_blur import gaussian_blur
+
+SIGMA = 1.5
 """Of the Gaussian window in which structural similarity is measured, pixels."""
 K1, K2 = 0.01, 0.03
 CLAMP = 1e-6
@@ -49,44 +49,19 @@ def sparsity_loss(logits: Tensor, good: Tensor, rho: float = 0.1, mode: str = "a
     return torch.where(good.view(-1, 1, 1, 1) & (m <= rho), 0, divergence).mean()
 
 
-class _Windowed(torch.autograd.Function):
-    """Weighted means in a Gaussian window around each pixel, zeros beyond the border; a symmetric matrix."""
-
-    @staticmethod
-    def forward(ctx: Any, images: Tensor) -> Tensor:
-        channels = images.shape[1]
-        offsets = torch.arange(WINDOW, dtype=images.dtype, device=images.device) - WINDOW // 2
-        weights = torch.exp(-0.5 * (offsets / SIGMA) ** 2)
-        taps = (weights / weights.sum()).expand(channels, 1, WINDOW)
-        with torch.autocast(images.device.type, enabled=False):
-            rows = F.conv2d(images, taps[..., None], padding=(WINDOW // 2, 0), groups=channels)
-            return F.conv2d(rows, taps[:, :, None], padding=(0, WINDOW // 2), groups=channels)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Tensor:
-        return windowed(grad)
-
-
-def windowed(images: Tensor) -> Tensor:
-    """Means of (N, C, H, W) in the window of structural similarity."""
-    means: Tensor = _Windowed.apply(images)  # type: ignore[no-untyped-call]
-    return means
-
-
 def ssim_map(images: Tensor, others: Tensor, span: float = 2.0) -> Tensor:
     """Structural similarity (Wang et al. 2004) of (N, C, H, W) images at every pixel, 1 where they are the same.
 
-    `span` is the distance of black and white: 2 for images in [-1, 1].
+    Means, variances and covariance are those of a Gaussian window, mirrored at the border. `span` is the distance of
+    black and white: 2 for images in [-1, 1].
     """
     x, y = _wide(images), _wide(others)
     c1, c2 = (K1 * span) ** 2, (K2 * span) ** 2
-    mean_x, mean_xx = windowed(torch.cat([x, x * x], 1)).chunk(2, 1)
-    mean_y, mean_yy, mean_xy = windowed(torch.cat([y, y * y, x * y], 1)).chunk(3, 1)
-    covariance = mean_xy - mean_x * mean_y
-    squares = mean_x * mean_x + mean_y * mean_y
-    variances = mean_xx + mean_yy - squares
-    similar: Tensor = (2 * mean_x * mean_y + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
-    return similar
+    mean_x, mean_y = gaussian_blur(x, SIGMA), gaussian_blur(y, SIGMA)
+    product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    covariance = gaussian_blur(x * y, SIGMA) - product
+    variances = gaussian_blur(x * x + y * y, SIGMA) - squares
+    return (2 * product + c1) * (2 * covariance + c2) / ((squares + c1) * (variances + c2))
 
 
 def ssim_loss(images: Tensor, others: Tensor, span: float = 2.0) -> Tensor:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -69,6 +69,8 @@ class Config(DetectorConfig):
     """Of the data set, where it has one: MVTec AD's textures are turned freely."""
     anomaly_source: str = ""
     """Folder of textures that defects are cut from; without one they are drawn."""
+    intact: float = 0.5
+    """Share of the images shown without a defect."""
     augment: bool = True
     """Train on random views of the images."""
     enlarged: float = 1.125
@@ -151,17 +153,20 @@ class Model(Detector):
             self.segmentation = PairSegmentation(config.seg_depths, config.seg_base, config.seg_width, **switches)
         self.discriminator = Encoder(*part, 1)
 
-    def preview(self, pairs: Pairs) -> Simulated:
-        return self._simulate(pairs)[1]
+    def discard(self) -> None:
+        del self.discriminator
 
-    def _simulate(self, pairs: Pairs) -> tuple[Tensor, Simulated]:
+    def preview(self, pairs: Pairs) -> Simulated:
+        return self.views(pairs)[1]
+
+    def views(self, pairs: Pairs) -> tuple[Tensor, Simulated]:
         """Views of good images, and the same with simulated defects."""
         config = self.config
         images, others, seeds = pairs
         if config.augment:
             turn = config.turn if config.turn is not None else 180 if config.category in TEXTURES else 5
             images = random_views(images, seeds, enlarged=config.enlarged, scale=config.scale, turn=turn)
-        return images, simulate(images, others, seeds, WADS, self.textures)
+        return images, simulate(images, others, seeds, replace(WADS, intact=config.intact), self.textures)
 
     def _judge(self, images: Tensor) -> Judged:
         deepest = self.discriminator.features(images)[-1]
@@ -201,7 +206,7 @@ class Model(Detector):
 
     def _losses(self, pairs: Pairs) -> Iterator[Tensor]:
         """L_G + L_seg, then L_D (Eq. 3.5)."""
-        images, simulated = self._simulate(pairs)
+        images, simulated = self.views(pairs)
         clean, shown = 2 * images - 1, 2 * simulated.images - 1
         real = self._judge(clean)
         restored, loss = self._generator_loss(clean, shown, real)
@@ -274,6 +279,11 @@ def _check(config: Config) -> None:
     for name, allowed in choices.items():
         if (value := getattr(config, name)) not in allowed:
             raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(allowed)}")
+    if not 0 < config.rho < 1:
+        raise AdtoolError(f"--set rho={config.rho}: expected a share between 0 and 1")
+    for name in ("latent", "batch_size", "max_steps", "g_base", "g_cap", "seg_base", "seg_width"):
+        if (value := getattr(config, name)) < 1:
+            raise AdtoolError(f"--set {name}={value}: expected at least 1")
     unit = max(32, 1 << depth_of(config.size))
     if config.height % unit or config.width % unit:
         raise AdtoolError(f"image size {config.height}x{config.width}: both sides must be multiples of {unit} for wads")
