@@ -24,7 +24,8 @@ def augment(images: Tensor, seeds: Tensor, stream: int) -> Tensor:
     drawn = uniform(seeds, stream, CURVES + 1 + 11 + 1)
     chosen = drawn[:, : CURVES + 1].argsort(dim=1, stable=True)[:, :TOGETHER]
     settings, turns = drawn[:, CURVES + 1 : -1], drawn[:, -1]
-    curves = torch.linspace(0, 1, LEVELS, device=images.device).expand(len(images), 3, LEVELS)
+    levels = torch.arange(LEVELS, device=images.device) / (LEVELS - 1)
+    curves = levels.expand(len(images), 3, LEVELS)
     for place in range(TOGETHER):
         curves = _changed(curves, chosen[:, place], settings)
     changed = apply_curves(images, curves)
