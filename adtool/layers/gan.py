@@ -18,7 +18,7 @@ def _convolution(inputs: int, outputs: int, stride: int, *, bias: bool = True) -
 
 
 class PatchDiscriminator(nn.Module):
-    """Images (N, inputs, H, W) -> (N, 1, H/8 - 2, W/8 - 2): how real each patch of 70 pixels looks, without a sigmoid."""
+    """Images (N, inputs, H, W) -> (N, 1, H/8 - 2, W/8 - 2): how real each patch of 70 pixels looks, no sigmoid."""
 
     def __init__(self, base: int = 64, inputs: int = 3) -> None:
         super().__init__()
