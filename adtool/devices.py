@@ -22,9 +22,13 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 def placed(batch: Any, device: torch.device) -> Any:
-    """A (N, C, H, W) tensor, or a list of such tensors, on the device in its layout."""
+    """A tensor, or a list or named tuple of tensors, on the device; (N, C, H, W) in its layout."""
     if isinstance(batch, list):
         return [placed(part, device) for part in batch]
+    if isinstance(batch, tuple):
+        return type(batch)(*(placed(part, device) for part in batch))
+    if batch.dim() != 4:
+        return batch.to(device, non_blocking=True)
     return batch.to(device, non_blocking=True, memory_format=memory_format(device))
 
 

@@ -112,7 +112,10 @@ class Batched:
 
     def shuffled(self, seed: int, epoch: int, batch_size: int) -> Iterator[Tensor]:
         order = np.random.default_rng((seed, epoch)).permutation(len(self))
-        for start in range(0, len(self) - batch_size + 1, batch_size):
+        return self.chosen(order[: len(order) - len(order) % batch_size], batch_size)
+
+    def chosen(self, order: Sequence[int], batch_size: int) -> Iterator[Tensor]:
+        for start in range(0, len(order), batch_size):
             yield self.images[order[start : start + batch_size]]
 
 

@@ -30,6 +30,17 @@ def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
 
 
+class Pairs(NamedTuple):
+    """Good images, each with another one to take things from, as simulated defects need them."""
+
+    images: Tensor
+    """(N, 3, H, W)"""
+    others: Tensor
+    """(N, 3, H, W): for each image another good one, or itself where there is only one."""
+    seeds: Tensor
+    """(N,) int64 below 2^63: all that is random about a sample follows from its seed."""
+
+
 class Prediction(NamedTuple):
     """What a model says of a batch; larger is more anomalous."""
 
@@ -45,7 +56,8 @@ class Stage:
 
     `losses(images)` is a generator which yields one loss per optimiser, in their order. Training steps the k-th
     optimiser on the k-th loss before it asks for the next one, so a later loss sees the earlier steps. Where there is
-    an `encode`, `losses` and `validate` are given what it returns in place of the images.
+    an `encode`, `losses` and `validate` are given what it returns in place of the images; where the stage is `paired`,
+    `Pairs`. A stage is not both (ValueError).
     """
 
     name: str
@@ -64,6 +76,13 @@ class Stage:
     min_delta: float = 1e-4
     max_steps: int | None = None
     """A limit on optimisation steps, whatever `epochs` says."""
+    paired: bool = False
+    """The other image and the seed of an image follow from training seed, stage, epoch and image alone; `validate` is
+    given the same pairs every time."""
+
+    def __post_init__(self) -> None:
+        if self.paired and self.encode is not None:
+            raise ValueError(f"stage {self.name}: images are paired or encoded, not both")
 
 
 @dataclass(frozen=True)
