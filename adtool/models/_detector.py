@@ -4,7 +4,9 @@ A model file `adtool/models/<name>.py` exposes exactly two names: `Config`, a fr
 `DetectorConfig`, and `Model`, an `nn.Module` derived from `Detector`. Nothing registers them:
 `adtool.models.load(name)` imports the file of that name.
 
-`images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model.
+`images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model. Training
+fills a configuration's empty field `category: str`, where it has one, with the category of the data set, and reads the
+folder that a field `anomaly_source: str` names into `Detector.textures`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from adtool.errors import AdtoolError
+from adtool.layers.defects import Simulated
 
 Batches = Iterable[Tensor]
 """Good images as (N, 3, H, W) float batches; may be iterated several times, always in the same order."""
@@ -123,6 +126,9 @@ class Detector(nn.Module):
     """Base of every model. Subclasses take their `Config` as only constructor argument and hold it as `config`."""
 
     config: DetectorConfig
+    textures: Tensor | None = None
+    """(T, 3, H, W) uint8 pictures to paint defects with, where the configuration has an `anomaly_source` that is not
+    empty: set before training, and no part of the model file."""
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
@@ -138,6 +144,11 @@ class Detector(nn.Module):
 
     def finish(self, batches: Batches, report: Report = silent) -> None:
         """A pass over good images after the stages (memory bank, score scale)."""
+
+    def preview(self, pairs: Pairs) -> Simulated:
+        """The simulated defects that training shows the model; AdtoolError where it is shown none."""
+        name = type(self).__module__.rpartition(".")[2].replace("_", "-")
+        raise AdtoolError(f"--model {name}: simulates no defects, so there is nothing to preview")
 
     def predict(self, images: Tensor) -> Prediction:
         """Maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""
