@@ -28,11 +28,11 @@ from torch import Tensor, nn
 from adtool.errors import AdtoolError
 from adtool.layers.dcgan import Encoder, Generator, depth_of
 from adtool.layers.defects import WADS, Simulated, simulate
-from adtool.layers.fpn import PairSegmentation
+from adtool.layers.fpn import FeatureSegmentation, PairSegmentation
 from adtool.layers.lbp import pattern_distance
 from adtool.layers.losses import focal_loss, sparsity_loss, ssim_loss
 from adtool.layers.views import random_views
-from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
+from adtool.models._detector import Batches, Detector, DetectorConfig, Pairs, Prediction, Report, Stage, silent
 from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
@@ -69,6 +69,8 @@ class Config(DetectorConfig):
     """Of the data set, where it has one: MVTec AD's textures are turned freely."""
     anomaly_source: str = ""
     """Folder of textures that defects are cut from; without one they are drawn."""
+    source: str = "texture"
+    """What defects are filled with: "texture", "self" (the image's own tiles, changed and shuffled), or "mixed"."""
     intact: float = 0.5
     """Share of the images shown without a defect."""
     augment: bool = True
@@ -87,6 +89,8 @@ class Config(DetectorConfig):
     """Which levels of the encoder the decoder sees beside the code: "none", "deepest" or "all"."""
     seg_kind: str = "fpn"
     """"fpn", or "lbp": distance of local binary patterns, nothing trained (Table 4)."""
+    backbone: str | None = None
+    """A network with published weights, frozen, in place of one that is trained for the segmentation."""
     seg_input: str = "concat"
     """"concat": six channels; "siamese": the distance of two images' features."""
     seg_block: str = "bottleneck"
@@ -147,14 +151,28 @@ class Model(Detector):
         self.config = config
         part = (config.size, config.g_base, config.g_cap)
         self.generator = Generator(*part, config.latent, config.g_skip)
-        self.segmentation = None
-        if config.seg_kind == "fpn":
+        self.segmentation: PairSegmentation | FeatureSegmentation | None = None
+        if config.seg_kind == "fpn" and config.backbone is not None:
+            self.segmentation = FeatureSegmentation(config.backbone, config.seg_width)
+        elif config.seg_kind == "fpn":
             switches = {"bottleneck": config.seg_block == "bottleneck", "siamese": config.seg_input == "siamese"}
             self.segmentation = PairSegmentation(config.seg_depths, config.seg_base, config.seg_width, **switches)
         self.discriminator = Encoder(*part, 1)
 
+    @property
+    def backbones(self) -> dict[str, nn.Module]:
+        if isinstance(self.segmentation, FeatureSegmentation):
+            return {"segmentation": self.segmentation.features.backbone}
+        return {}
+
+    def prepare(self, batches: Batches, report: Report = silent) -> None:
+        """Bring the channels of the backbone's features to zero mean and unit variance."""
+        if isinstance(self.segmentation, FeatureSegmentation):
+            count = self.segmentation.features.standardise(batches)
+            report("measuring features", count, count)
+
     def discard(self) -> None:
-        del self.discriminator
+        self._modules.pop("discriminator", None)
 
     def preview(self, pairs: Pairs) -> Simulated:
         return self.views(pairs)[1]
@@ -166,7 +184,8 @@ class Model(Detector):
         if config.augment:
             turn = config.turn if config.turn is not None else 180 if config.category in TEXTURES else 5
             images = random_views(images, seeds, enlarged=config.enlarged, scale=config.scale, turn=turn)
-        return images, simulate(images, others, seeds, replace(WADS, intact=config.intact), self.textures)
+        simulation = replace(WADS, intact=config.intact, source=config.source)
+        return images, simulate(images, others, seeds, simulation, self.textures)
 
     def _judge(self, images: Tensor) -> Judged:
         deepest = self.discriminator.features(images)[-1]
@@ -218,7 +237,7 @@ class Model(Detector):
         config = self.config
         trained = [list(self.generator.parameters()), list(self.discriminator.parameters())]
         if self.segmentation is not None:
-            trained[0] += self.segmentation.parameters()
+            trained[0] += [parameter for parameter in self.segmentation.parameters() if parameter.requires_grad]
         optimizers = [torch.optim.Adam(parameters, config.learning_rate, config.betas) for parameters in trained]
         return [
             Stage(

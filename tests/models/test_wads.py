@@ -1,6 +1,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.metrics import roc_auc_score
 
 from adtool.errors import AdtoolError
 from adtool.layers.losses import ssim_loss
@@ -246,15 +247,16 @@ def test_smoothing_is_in_pixels_at_256():
     assert smooth.std() < sharp.std()
 
 
-def test_it_learns_where_defects_are():
-    model = tiny(g_base=8, g_cap=32, seg_base=8, seg_width=16, learning_rate=2e-3, augment=False, intact=0.2)
+def test_it_learns_where_the_defects_of_eight_images_are():
+    model = tiny(seg_base=8, seg_width=16, learning_rate=5e-3, augment=False, intact=0.2)
     (stage,) = model.stages()
-    for number in range(60):
-        for optimizer, loss in zip(stage.optimizers, stage.losses(pairs(8, number % 2)), strict=True):
+    for _ in range(60):
+        for optimizer, loss in zip(stage.optimizers, stage.losses(pairs(8)), strict=True):
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
     images, masks = model.preview(pairs(8))
     with torch.inference_mode():
         maps = model.eval().predict(images).maps
-    assert maps[masks == 1].mean() > 2 * maps[masks == 0].mean() + 0.2
+    assert roc_auc_score(masks.flatten(), maps.flatten()) > 0.95
+    assert maps[masks == 0].mean() < 0.15
