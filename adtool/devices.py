@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
 
 def best_precision(device: torch.device) -> torch.dtype:
@@ -36,6 +39,14 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Mixed precision, unless `precision` is float32."""
     enabled = precision != torch.float32
     return torch.autocast(device.type, dtype=precision if enabled else None, enabled=enabled)
+
+
+def step(optimizer: Optimizer, scaler: GradScaler, clip: float | None) -> None:
+    """One step of an optimiser, its gradient shortened to the norm `clip` where there is one."""
+    if clip is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    scaler.step(optimizer)
 
 
 @contextmanager

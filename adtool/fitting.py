@@ -172,6 +172,7 @@ def _train(run: _Run, resume: bool) -> None:
         resume=resume,
     )
     _pass(run, detector.finish)
+    detector.discard()
 
 
 def _pass(run: _Run, work: Callable[[Batches, Report], None]) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.amp import GradScaler
 
 from adtool.data.batches import ImageBatches
-from adtool.devices import autocast, best_precision, memory_format, placed, reproducible
+from adtool.devices import autocast, best_precision, memory_format, placed, reproducible, step
 from adtool.encoding import EncodedBatches, images_in
 from adtool.errors import AdtoolError
 from adtool.interrupt import Interrupt, deferred
@@ -233,7 +233,7 @@ def _train_step(training: _Training, batch: Any) -> None:
         values.append(_finite(loss, stage, f"step {position.step + 1}"))
         optimizer.zero_grad()
         training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        training.scaler.step(optimizer)
+        step(optimizer, training.scaler, stage.clip)
     if next(losses, None) is not None:
         raise AdtoolError(_miscounted(stage, len(values) + 1))
     training.scaler.update()

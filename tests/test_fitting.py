@@ -46,6 +46,7 @@ def test_a_folder_becomes_a_model_file_with_all_that_scoring_needs(pictures: Pat
     assert (fitted.images, fitted.held_out, fitted.seed, fitted.weights) == (20, 10, 5, None)
     assert sorted(path.name for path in run.iterdir()) == ["config.json", "log.jsonl", "model.safetensors"]
     loaded = checkpoint.load_model(runs.resolve_model())
+    assert not any(name.startswith("judge") for name in loaded.model.state_dict())  # `discard`
     assert fitted.parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
     assert loaded.model.get_buffer("mean").flatten().tolist() == pytest.approx([120 / 255] * 3, abs=0.01)  # `prepare`
     assert loaded.model.get_buffer("bank").shape == (20, 8)  # `finish`

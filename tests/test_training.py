@@ -186,6 +186,22 @@ def test_stages_run_in_order_and_schedules_step_with_each_step() -> None:
     assert model.value.item() == 3 * 8 + 1 + 0.5
 
 
+def test_a_stage_may_limit_the_length_of_a_gradient() -> None:
+    """Two numbers pulled with (3, 4) and (6, 8): both gradients become (0.6, 0.8) under a norm of 1."""
+    lengths = []
+    for clip in (None, 1.0, 100.0):
+        model = Scripted()
+        model.pair = nn.Parameter(torch.zeros(2))
+        pulls = iter([torch.tensor([3.0, 4.0]), torch.tensor([6.0, 8.0])])
+        optimizer = torch.optim.SGD([model.pair], 1.0)
+        stage = Stage("pull", lambda images: iter([-(model.pair * next(pulls)).sum()]), [optimizer], 1, 2, clip=clip)  # noqa: B023
+        model.scripted = [stage]
+        train(model, Batched(4))
+        lengths.append(model.pair.tolist())
+    assert lengths[0] == lengths[2] == [9.0, 12.0]
+    assert lengths[1] == pytest.approx([1.2, 1.6])
+
+
 def test_early_stopping_restores_the_best_weights() -> None:
     # watched:   5 best | 4 best | 4.05 worse | 3.95 better by less than 0.1 | never reached
     watched = iter([5.0, 4.0, 4.05, 3.95, 0.0])

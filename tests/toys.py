@@ -43,6 +43,11 @@ class Model(Detector):
         self.decoder = nn.ConvTranspose2d(8, 3, 2, 2)
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.register_buffer("bank", torch.empty(0, 8))
+        self.judge = nn.Linear(8, 1)  # which only training needs
+
+    def discard(self) -> None:
+        if hasattr(self, "judge"):
+            del self.judge
 
     def forward(self, images: Tensor) -> Tensor:
         return self.decoder(self.encoder(images - self.mean)) + self.mean

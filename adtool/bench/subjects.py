@@ -136,6 +136,7 @@ def _untrained(
             backbone.measure_norms(batches)
         detector.prepare(batches)
         detector.finish(batches)
+    detector.discard()
     weights = ", ".join(sorted(Path(source).name for source in sources)) or "none"
     return Subject(name, preset, weights, LoadedModel(detector, {"model": name, "preset": preset}, None))
 

@@ -8,24 +8,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from adtool.ops.philox_normal import WORD, philox
+from adtool.layers.draws import uniform, whole
 
-GRID, COUNT, SIDES, PLACES = range(4)  # streams of random words
-
-
-def _uniform(seeds: Tensor, stream: int, count: int) -> Tensor:
-    """(N, count) float64 numbers in [0, 1) for (N,) int64 seeds."""
-    block = torch.arange((count + 3) // 4, device=seeds.device)
-    low, high = seeds[:, None] & WORD, seeds[:, None] >> 32 & WORD
-    words = philox((block, torch.full_like(block, stream), low, high), (0, 0))
-    return torch.stack(words, dim=-1).flatten(1)[:, :count].double() * 2.0**-32
+GRID, COUNT, SIDES, PLACES = range(4)
+"""Streams of random numbers."""
 
 
 def grid_masks(seeds: Tensor, size: tuple[int, int], cell: tuple[int, int], ratio: float) -> Tensor:
     """(N, 1, H, W), 1 where hidden: of the cells of `cell` (height, width) pixels exactly round(ratio * cells)."""
     rows, columns = -(-size[0] // cell[0]), -(-size[1] // cell[1])
     cells = rows * columns
-    order = _uniform(seeds, GRID, cells).argsort(dim=1, stable=True)
+    order = uniform(seeds, GRID, cells).argsort(dim=1, stable=True)
     hidden = torch.zeros(len(seeds), cells, device=seeds.device)
     hidden.scatter_(1, order[:, : round(ratio * cells)], 1.0)
     grid = hidden.view(-1, 1, rows, columns).repeat_interleave(cell[0], 2).repeat_interleave(cell[1], 3)
@@ -35,10 +28,10 @@ def grid_masks(seeds: Tensor, size: tuple[int, int], cell: tuple[int, int], rati
 def large_masks(seeds: Tensor, size: tuple[int, int], most: int = 3, sides: tuple[int, int] = (40, 150)) -> Tensor:
     """(N, 1, H, W), 1 where hidden: 1 to `most` rectangles that lie inside, their `sides` as at 256 pixels."""
     extent = torch.tensor(size, device=seeds.device)
-    count = 1 + (_uniform(seeds, COUNT, 1) * most).long()  # (N, 1)
-    chosen = (sides[0] + (_uniform(seeds, SIDES, 2 * most) * (sides[1] - sides[0] + 1)).long()).view(-1, most, 2)
+    count = 1 + whole(uniform(seeds, COUNT, 1), most)  # (N, 1)
+    chosen = sides[0] + whole(uniform(seeds, SIDES, 2 * most).view(-1, most, 2), sides[1] - sides[0] + 1)
     length = (chosen * extent / 256).round().long().clamp(min=1).minimum(extent)  # (N, most, 2)
-    start = (_uniform(seeds, PLACES, 2 * most).view(-1, most, 2) * (extent - length + 1)).long()
+    start = whole(uniform(seeds, PLACES, 2 * most).view(-1, most, 2), extent - length + 1)
 
     def covered(axis: int) -> Tensor:  # (N, most, H or W)
         place = torch.arange(size[axis], device=seeds.device)

@@ -79,6 +79,8 @@ class Stage:
     min_delta: float = 1e-4
     max_steps: int | None = None
     """A limit on optimisation steps, whatever `epochs` says."""
+    clip: float | None = None
+    """The largest norm of an optimiser's gradient; longer ones are shortened to it."""
     paired: bool = False
     """The other image and the seed of an image follow from training seed, stage, epoch and image alone; `validate` is
     given the same pairs every time."""
@@ -149,6 +151,9 @@ class Detector(nn.Module):
         """The simulated defects that training shows the model; AdtoolError where it is shown none."""
         name = type(self).__module__.rpartition(".")[2].replace("_", "-")
         raise AdtoolError(f"--model {name}: simulates no defects, so there is nothing to preview")
+
+    def discard(self) -> None:
+        """Drop the parts that only training needs: a model file holds what predicts, a training's state all of them."""
 
     def predict(self, images: Tensor) -> Prediction:
         """Maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""
