@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import cast
 
@@ -11,6 +12,9 @@ from torch import Tensor, nn
 
 from adtool.layers.features import StageFeatures
 from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
+
+PRIOR = 0.1
+"""The probability of an anomaly that an untrained pyramid gives to a pixel."""
 
 
 def _group(inputs: int, outputs: int) -> nn.Sequential:
@@ -34,6 +38,8 @@ class PyramidSegmentation(nn.Module):
         self.narrow = _group(width, width // 4)
         self.logits = nn.Conv2d(width // 4, 1, 3, 1, 1)
         self.apply(_initialise)
+        nn.init.normal_(self.logits.weight, 0, 0.01)  # as in RetinaNet: every pixel starts at the prior
+        nn.init.constant_(cast(Tensor, self.logits.bias), math.log(PRIOR / (1 - PRIOR)))
 
     def forward(self, features: list[Tensor]) -> Tensor:
         *finer, hidden = (lateral(f) for lateral, f in zip(self.laterals, features, strict=True))

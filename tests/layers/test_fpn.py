@@ -1,7 +1,8 @@
+import pytest
 import torch
 import torch.nn.functional as F
 
-from adtool.layers.fpn import PyramidSegmentation
+from adtool.layers.fpn import FeatureSegmentation, PairSegmentation, PyramidSegmentation
 
 
 def features(*channels: int) -> list[torch.Tensor]:
@@ -34,3 +35,32 @@ def test_the_pyramid_of_resnet50_has_three_and_a_half_million_parameters():
     with torch.device("meta"):
         pyramid = PyramidSegmentation((64, 256, 512, 1024, 2048), 256)
     assert round(sum(parameter.numel() for parameter in pyramid.parameters()) / 1e6, 1) == 3.5
+
+
+def test_an_untrained_pyramid_gives_every_pixel_the_prior():
+    torch.manual_seed(0)
+    with torch.no_grad():
+        probabilities = PyramidSegmentation((3, 5, 7), 32)(features(3, 5, 7)).sigmoid()
+    assert 0.05 < probabilities.min() and probabilities.max() < 0.2
+
+
+@pytest.mark.parametrize("siamese", [False, True])
+def test_two_images_are_compared(siamese):
+    """By one ResNet of six channels, or one of three for both, to which an image and itself are the same as any other two."""
+    torch.manual_seed(0)
+    network = PairSegmentation((1, 1, 1, 1), 4, 8, bottleneck=False, siamese=siamese).eval()
+    images, others = torch.rand(2, 2, 3, 32, 32)
+    assert network.encoder.conv1.in_channels == (3 if siamese else 6)
+    assert network(images, others).shape == (2, 1, 32, 32)
+    assert torch.equal(network(images, others), network(others, images)) == siamese
+    assert torch.equal(network(images, images)[:1], network(others, others)[:1]) == siamese
+
+
+def test_a_frozen_backbone_passes_gradients_to_what_is_compared_and_takes_none():
+    torch.manual_seed(0)
+    network = FeatureSegmentation("mobilenet_v2", 8)
+    others = torch.rand(1, 3, 32, 32, requires_grad=True)
+    network(torch.rand(1, 3, 32, 32), others).square().sum().backward()
+    assert others.grad.abs().max() > 0
+    assert all(parameter.grad is None for parameter in network.features.parameters())
+    assert not network.features.backbone.training
