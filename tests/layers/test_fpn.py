@@ -46,7 +46,7 @@ def test_an_untrained_pyramid_gives_every_pixel_the_prior():
 
 @pytest.mark.parametrize("siamese", [False, True])
 def test_two_images_are_compared(siamese):
-    """By one ResNet of six channels, or one of three for both, to which an image and itself are the same as any other two."""
+    """By one ResNet of six channels, or of three for both, which tells nothing but the two apart."""
     torch.manual_seed(0)
     network = PairSegmentation((1, 1, 1, 1), 4, 8, bottleneck=False, siamese=siamese).eval()
     images, others = torch.rand(2, 2, 3, 32, 32)
