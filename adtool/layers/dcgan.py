@@ -107,6 +107,24 @@ class Generator(nn.Module):
         return restored
 
 
+class Discriminator(Encoder):
+    """Images (N, 3, H, W) to features of the deepest level and logits (N, 1), above 0 for what looks real."""
+
+    def __init__(self, size: Sequence[int], base: int, cap: int) -> None:
+        super().__init__(size, base, cap, code=1)
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        deepest = self.features(images)[-1]
+        return deepest, self.code(deepest).flatten(1)
+
+    def judge_frozen(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with gradients that reach the images but no parameter."""
+        self.requires_grad_(False)
+        judged = self.judge(images)
+        self.requires_grad_(True)
+        return judged
+
+
 def _raised(conv: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -131,16 +133,25 @@ def test_configs_that_cannot_work_are_refused(values, words):
         tiny(**values)
 
 
-def test_the_losses_are_the_papers():
-    """L_G + L_seg and L_D written anew from the parts, with 20 for the content and the discriminator's soft target."""
-    model, batch = tiny(), pairs()
-    found = [loss.item() for loss in model.stages()[0].losses(batch)]
-    model = tiny()
+@pytest.mark.parametrize("weights", [(1.0, 20.0, 1.0), (3.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1e4)])
+@pytest.mark.parametrize("share", [0.02, 0.4])
+def test_the_losses_are_the_papers(weights, share):
+    """L_G + L_seg and L_D written anew from the parts; `share` is what is predicted, on either side of the prior."""
+    models = [tiny(**dict(zip(("adv_weight", "con_weight", "lat_weight"), weights, strict=True))) for _ in range(2)]
+    for model in models:
+        torch.nn.init.constant_(model.segmentation.pyramid.logits.bias, math.log(share / (1 - share)))
+    found = [loss.item() for loss in models[0].stages()[0].losses(pairs())]
+    assert found == pytest.approx(by_hand(models[1], pairs()), rel=1e-5)
+
+
+def by_hand(model: Model, batch: Pairs) -> list[float]:
+    """L_G + L_seg and L_D in class defaults but for the weights."""
     images, simulated = model.views(batch)
     clean, shown, masks = 2 * images - 1, 2 * simulated.images - 1, simulated.masks
+    assert 0 < (masks.amax((1, 2, 3)) == 1).sum() < 4
     code, features = model.generator.encode(torch.cat([shown, clean]))
     restored = model.generator.decoder(code[:4], [level[:4] for level in features])
-    real, fake = (model.discriminator(x).flatten().sigmoid() for x in (clean, restored))
+    real, fake = (model.discriminator.judge(x)[1].flatten().sigmoid() for x in (clean, restored))
     adversarial = -(real * fake.log() + (1 - real) * (1 - fake).log()).mean()
     content = ssim_loss(clean, restored) + (clean - restored).square().mean()
     latent = (code[:4] - code[4:]).square().mean()
@@ -149,9 +160,10 @@ def test_the_losses_are_the_papers():
     m = p.mean((1, 2, 3))
     prior = m * (m / 0.1).log() + (1 - m) * ((1 - m) / 0.9).log()
     counted = (masks.amax((1, 2, 3)) == 1) | (m > 0.1)
-    expected = adversarial + 20 * content + latent + focal + (prior * counted).mean()
+    config = model.config
+    loss = config.adv_weight * adversarial + config.con_weight * content + config.lat_weight * latent
     judge = 0.5 * (F.binary_cross_entropy(real, torch.ones(4)) + F.binary_cross_entropy(fake, torch.zeros(4)))
-    assert found == pytest.approx([expected.item(), judge.item()], rel=1e-4)
+    return [(loss + focal + (prior * counted).mean()).item(), judge.item()]
 
 
 def test_the_generators_step_leaves_the_discriminator_and_the_discriminators_step_the_rest():
