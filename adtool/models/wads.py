@@ -19,11 +19,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adtool.errors import AdtoolError
 from adtool.layers.dcgan import Discriminator, Generator, depth_of
@@ -173,8 +175,7 @@ class Model(Detector):
     def prepare(self, batches: Batches, report: Report = silent) -> None:
         """Bring the channels of the backbone's features to zero mean and unit variance."""
         if isinstance(self.segmentation, FeatureSegmentation):
-            count = self.segmentation.features.standardise(batches)
-            report("measuring features", count, count)
+            self.segmentation.features.standardise(batches)
 
     def discard(self) -> None:
         self._modules.pop("discriminator", None)
@@ -239,6 +240,7 @@ class Model(Detector):
         if self.segmentation is not None:
             trained[0] += [parameter for parameter in self.segmentation.parameters() if parameter.requires_grad]
         optimizers = [torch.optim.Adam(parameters, config.learning_rate, config.betas) for parameters in trained]
+        decay = partial(CosineAnnealingLR, T_max=config.max_steps, eta_min=0.02 * config.learning_rate)
         return [
             Stage(
                 "restore and segment",
@@ -247,7 +249,7 @@ class Model(Detector):
                 epochs=config.max_steps,
                 max_steps=config.max_steps,
                 batch_size=config.batch_size,
-                schedules=[_decay(optimizer, config) for optimizer in optimizers if config.schedule == "cosine"],
+                schedules=[decay(each) for each in optimizers if config.schedule == "cosine"],
                 paired=True,
             )
         ]
@@ -269,10 +271,6 @@ class Model(Detector):
             return top_mean(maps, max(1, round(100 * height * width / 256**2)))
         reach = round(10 * height / 256)
         return F.avg_pool2d(maps, 2 * reach + 1, 1, reach).amax((1, 2, 3))
-
-
-def _decay(optimizer: torch.optim.Optimizer, config: Config) -> torch.optim.lr_scheduler.LRScheduler:
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, config.max_steps, 0.02 * config.learning_rate)
 
 
 def _check(config: Config) -> None:
