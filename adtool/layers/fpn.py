@@ -10,7 +10,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adtool.layers.features import StageFeatures
 from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
 
 PRIOR = 0.1
@@ -69,24 +68,6 @@ class PairSegmentation(nn.Module):
         if self.siamese:
             levels = [(ours - theirs).abs() for ours, theirs in (level.chunk(2) for level in levels)]
         logits: Tensor = self.pyramid(levels)
-        return logits
-
-
-class FeatureSegmentation(nn.Module):
-    """As `PairSegmentation`, by a frozen backbone's features of the images and their distance from the others' ones."""
-
-    STRIDES = (2, 4, 8, 16, 32)
-
-    def __init__(self, backbone: str, width: int) -> None:
-        super().__init__()
-        self.features = StageFeatures(backbone, self.STRIDES)
-        self.pyramid = PyramidSegmentation([2 * channels for channels in self.features.channels], width)
-
-    def forward(self, images: Tensor, others: Tensor) -> Tensor:
-        with torch.no_grad():
-            ours = self.features((images + 1) / 2)
-        pairs = zip(ours, self.features((others + 1) / 2), strict=True)
-        logits: Tensor = self.pyramid([torch.cat([own, (own - other).abs()], 1) for own, other in pairs])
         return logits
 
 
