@@ -57,7 +57,7 @@ def _changed(curves: Tensor, kinds: Tensor, drawn: Tensor) -> Tensor:
     contrast = (curves - 0.5) * between(own[:, 5], 0.5, 1.8) + 0.5
     solarised = torch.where(curves >= between(own[:, 6], 0.12, 0.5), 1 - curves, curves)
     steps = 4 << whole(own[:, 7], 3)
-    posterised = (curves * steps).floor().clamp(max=steps - 1) / (steps - 1)
+    posterised = (curves * steps).floor() / (steps - 1)
     coloured = curves + between(drawn[:, 8:11, None], -0.2, 0.2)
     kinds_of = [gamma, brightness, contrast, solarised, posterised, 1 - curves, coloured, curves]
     changed = torch.stack(kinds_of, dim=1)[torch.arange(len(curves), device=curves.device), kinds]

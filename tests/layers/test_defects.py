@@ -62,6 +62,15 @@ def test_a_sample_has_the_same_bits_whatever_its_batch(simulation: Simulation) -
     assert not torch.equal(again.images, together.images)
 
 
+@pytest.mark.parametrize("simulation", EVERY)
+def test_the_layout_in_memory_changes_nothing(simulation: Simulation) -> None:
+    images, others, seeds = pictures(9), pictures(9, 1), torch.arange(9)
+    plain = simulate(images, others, seeds, simulation, textures())
+    last = [part.to(memory_format=torch.channels_last) for part in (images, others, textures())]
+    other = simulate(last[0], last[1], seeds, simulation, last[2])
+    assert torch.equal(plain.images, other.images) and torch.equal(plain.masks, other.masks)
+
+
 def test_the_number_of_threads_changes_nothing() -> None:
     threads = torch.get_num_threads()
     images, others = (part.repeat(1, 1, 4, 4) for part in (pictures(2), pictures(2, 1)))
@@ -179,6 +188,18 @@ def test_pixels_beyond_the_last_tile_stay() -> None:
     assert torch.equal(shuffled[..., 16:, :], images[..., 16:, :])
     assert torch.equal(shuffled[..., 24:], images[..., 24:])
     assert torch.equal(shuffled.flatten().sort().values, images.flatten().sort().values)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.2])
+def test_the_fillings_brightness_is_jittered(everywhere: None, strength: float) -> None:
+    grey = torch.full((1, 3, *SIZE), 51, dtype=torch.uint8)  # contrast changes nothing in an even picture
+    simulation = Simulation(logical=False, source="texture", jitter=strength, delta=(1.0, 1.0))
+    images = pictures(60)
+    painted = simulate(images, images, torch.arange(60), simulation, grey).images
+    factors = painted[:, 0, 0, 0] / 0.2
+    torch.testing.assert_close(painted, (0.2 * factors)[:, None, None, None].expand_as(painted), rtol=0, atol=2e-3)
+    assert factors.min().item() == pytest.approx(1 - strength, abs=0.03)
+    assert factors.max().item() == pytest.approx(1 + strength, abs=0.03)
 
 
 def test_textures_of_another_size_are_resized(everywhere: None) -> None:

@@ -75,18 +75,26 @@ def test_each_sample_has_its_own_threshold_and_side() -> None:
     assert torch.equal(found[:2], inside().expand(2, -1, -1, -1)) and found[2].all()
 
 
-@pytest.mark.parametrize(("square", "believed"), [(4, False), (5, True), (19, True)])
-def test_next_to_nothing_is_not_believed(square: int, believed: bool) -> None:
-    # of 400 pixels: 16 (4 %), 25 (6 %), 361 (90 %)
-    found = foreground(with_square(200, 60, square=square), "otsu")
+@pytest.mark.parametrize(
+    ("side", "square", "believed"),
+    [(20, 4, False), (20, 5, True), (20, 18, True), (100, 97, True), (100, 98, False)],  # 4, 6, 81, 94 and 96 %
+)
+def test_next_to_nothing_and_nearly_all_are_not_believed(side: int, square: int, believed: bool) -> None:
+    found = foreground(with_square(200, 60, side, square), "otsu")
+    assert torch.equal(found, inside(side, square)) if believed else found.all()
+
+
+@pytest.mark.parametrize(("length", "believed"), [(7, True), (8, False)])
+def test_what_is_on_the_border_too_is_not_believed(length: int, believed: bool) -> None:
+    image = with_square(200, 60)
+    image[..., 0, 5 : 5 + length] = 60 / 255  # of 76 pixels
+    found = foreground(image, "otsu")
     assert bool(found.all()) is not believed
 
 
-def test_nearly_all_is_not_believed() -> None:
-    image = grey(60)
-    image[..., 0, :15] = 1  # a bright corner of 15 of 400 pixels: dark is 96 %, and 61 of 76 on the border
-    image[..., 0, 0] = 1
-    assert foreground(image, "otsu").all()
+def test_a_texture_is_object_everywhere() -> None:
+    noise = torch.rand(8, 3, 40, 40, generator=torch.Generator().manual_seed(0))
+    assert foreground(noise, "otsu").all()
 
 
 def test_a_grey_and_its_side() -> None:
