@@ -44,7 +44,7 @@ class Config(DetectorConfig):
     PAPER: ClassVar[str] = "Yang, Liu, Yang & Wu 2023, https://arxiv.org/abs/2305.00398"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "default": {"pretrain_steps": 2000},
+        "default": {"pretrain_steps": 2000, "optimizer": "adam", "learning_rate": 1e-3, "final_rate": 1e-5},
         "small": {
             "height": 128,
             "width": 128,
@@ -53,8 +53,10 @@ class Config(DetectorConfig):
             "mask_patch": 4,
             "discriminator_channels": 16,
             "pretrain_steps": 200,
-            "steps": 400,
-            "learning_rate": 0.02,
+            "optimizer": "adam",
+            "steps": 600,
+            "learning_rate": 2e-3,
+            "final_rate": 2e-5,
         },
     }
 
@@ -63,13 +65,11 @@ class Config(DetectorConfig):
     last_stride: int = 2
     """1 leaves the deepest features at a sixteenth of the image instead of a thirty-second."""
     mask_patch: int = 8
-    """Side of a cell of the grid mask, or with mask_unit=cells how many there are along a side (Table 4)."""
+    """Side of a cell of the grid mask (Table 4, as the next three)."""
     mask_unit: str = "pixels"
-    """"pixels" or "cells"."""
+    """"pixels", or "cells": mask_patch is how many cells there are along a side of the image."""
     mask_ratio: float = 0.8
-    """The share of cells hidden (Table 4)."""
     mask_large: bool = True
-    """Table 4."""
     encoder_init: str = "inpainting"
     """"inpainting", "imagenet" or "random" (Table 4): the last two leave the first stage out."""
     freeze_encoder: bool = False
@@ -107,6 +107,8 @@ class Config(DetectorConfig):
     generator_rate: float = 1e-3
     discriminator_rate: float = 6e-4
     betas: tuple[float, float] = (0.5, 0.999)
+    optimizer: str = "sgd"
+    """"sgd", or "adam" (ours): from random weights it needs a fraction of the steps."""
     steps: int = 3500
     batch_size: int = 8
     """Half of them with a simulated defect."""
@@ -116,6 +118,7 @@ class Config(DetectorConfig):
     """The share of the steps over which the rate rises."""
     momentum: float = 0.9
     weight_decay: float = 5e-4
+    """Momentum and decay are those of "sgd"; "adam" has its customary ones."""
     clip: float = 5.0
     top_pixels: int = 100
     """How many pixels make the image score, at 256 x 256; scales with the area."""
@@ -245,8 +248,10 @@ class Model(Detector):
         config = self.config
         parts = [self.sg_block, self.segmenter, self.segmenter_head] + [self.encoder] * (not config.freeze_encoder)
         learnt = [parameter for part in parts for parameter in part.parameters()]
-        rate, decay = config.learning_rate, config.weight_decay
-        optimizer = torch.optim.SGD(learnt, lr=rate, momentum=config.momentum, weight_decay=decay)
+        optimizer: torch.optim.Optimizer = torch.optim.AdamW(learnt, config.learning_rate)
+        if config.optimizer == "sgd":
+            decay = config.weight_decay
+            optimizer = torch.optim.SGD(learnt, config.learning_rate, config.momentum, weight_decay=decay)
         return Stage(
             "segment",
             self.segmentation_losses,
@@ -281,7 +286,7 @@ def _check(config: Config) -> None:
     choices: dict[str, tuple[Any, ...]] = {
         "mask_unit": ("pixels", "cells"),
         "encoder_init": ("inpainting", "imagenet", "random"),
-        "shape": ("perlin", "rectangles"),
+        "optimizer": ("sgd", "adam"),
         "last_stride": (1, 2),
     }
     for name, allowed in choices.items():
@@ -293,10 +298,7 @@ def _check(config: Config) -> None:
     if not 0 <= config.mask_ratio <= 1:
         raise AdtoolError(f"--set mask_ratio={config.mask_ratio}: expected a share from 0 to 1")
     if config.encoder_init == "imagenet" and config.channels != 64:
-        raise AdtoolError(
-            f"--set channels={config.channels}: published weights have 64; leave out encoder_init=imagenet"
-        )
+        raise AdtoolError(f"--set channels={config.channels}: the weights of encoder_init=imagenet have 64")
     unit = 16 * config.last_stride
     if config.height % unit or config.width % unit:
-        size = f"{config.height}x{config.width}"
-        raise AdtoolError(f"image size {size}: both sides must be multiples of {unit} for slsg")
+        raise AdtoolError(f"image size {config.height}x{config.width}: slsg needs both in multiples of {unit}")

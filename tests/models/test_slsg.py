@@ -4,13 +4,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from adtool.data import open_dataset
 from adtool.data.batches import ImageBatches
-from adtool.data.images import read_mask
 from adtool.data.sample_set import write_sample_set
 from adtool.errors import AdtoolError
 from adtool.metrics.ranking import auroc
 from adtool.models._detector import Pairs
 from adtool.models.slsg import Config, Model
-from adtool.training import train
 
 TINY = {"height": 64, "width": 64, "channels": 8, "last_stride": 1, "mask_patch": 4, "discriminator_channels": 4}
 
@@ -97,6 +95,7 @@ SWITCHES = [
     {"restoration_weight": 0.0},
     {"deep_restoration_weight": 0.0},
     {"last_stride": 2},
+    {"optimizer": "adam", "learning_rate": 1e-3},
     {"momentum": 0.0},
     {"weight_decay": 0.0},
     {"top_pixels": 1000},
@@ -251,12 +250,13 @@ def test_discarding_leaves_what_predicts():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"height": 100}, "multiples of 16"),
+        ({"height": 100}, "needs both in multiples of 16"),
         ({"last_stride": 2, "width": 48}, "multiples of 32"),
         ({"last_stride": 3}, "--set last_stride=3: expected one of 1, 2"),
         ({"mask_unit": "inches"}, "--set mask_unit=inches"),
         ({"encoder_init": "clip"}, "--set encoder_init=clip.*inpainting"),
-        ({"shape": "star"}, "--set shape=star"),
+        ({"optimizer": "lamb"}, "--set optimizer=lamb"),
+        ({"shape": "star"}, "shape 'star'"),
         ({"mask_ratio": 1.5}, "--set mask_ratio=1.5"),
         ({"neighbours": 0}, "--set neighbours=0: expected at least 1"),
         ({"structural": False, "logical": False}, "neither structural nor logical"),
@@ -268,13 +268,20 @@ def test_configs_that_cannot_work_are_refused(values, words):
         tiny(**values)
 
 
-def test_a_few_steps_find_the_defects_of_a_drawn_texture(tmp_path):
-    root = write_sample_set(tmp_path / "set", "texture", size=64, train=8, good=0, per_defect=3)
-    dataset = open_dataset(root)
-    model = tiny(pretrain_steps=8, steps=50, logical=False, foreground="none", learning_rate=0.02)
-    train(model, ImageBatches(dataset.split("train"), (64, 64), batch_size=8))
-    samples = [sample for sample in dataset.split("test") if sample.label]
+def test_a_few_steps_on_a_few_drawn_pictures_find_the_defects_in_them(tmp_path):
+    root = write_sample_set(tmp_path / "set", "object", size=64, train=6, good=0, per_defect=0)
+    images = next(iter(ImageBatches(open_dataset(root).split("train"), (64, 64))))
+    model = tiny(optimizer="adam", learning_rate=5e-3, steps=50)
+    restore, segment = model.stages()
+    batch = Pairs(images, images.roll(1, 0), torch.arange(6))
+    for stage, steps in ((restore, 5), (segment, 50)):
+        for _ in range(steps):
+            step(stage, batch)
+            for schedule in stage.schedules:
+                schedule.step()
+    shown = model.preview(batch)
     with torch.inference_mode():
-        maps = model.predict(next(iter(ImageBatches(samples, (64, 64))))).maps
-    masks = torch.stack([torch.from_numpy(read_mask(sample, (64, 64))) for sample in samples])[:, None]
-    assert auroc(masks.numpy().ravel(), maps.numpy().ravel()) > 0.8
+        maps, scores = model.eval().predict(torch.cat([images[:3], shown.images[3:]]))
+    inside = shown.masks[3:] > 0
+    assert auroc(inside.numpy().ravel(), maps[3:].numpy().ravel()) > 0.9
+    assert scores[3:].min() > scores[:3].max()
