@@ -60,6 +60,16 @@ def test_seeds_differ_by_image_epoch_stage_and_seed_and_fit_63_bits() -> None:
     assert min(seeds) >= 0 and max(seeds) > 1 << 61
 
 
+def test_the_seed_of_an_image_follows_from_its_number() -> None:
+    def seeds(count: int, epoch: int) -> dict[int, int]:
+        images = Batched(count)
+        pairs = joined(PairedBatches(images, 0, "stage").shuffled(0, epoch, 1))
+        return dict(zip(numbers(pairs.images, images.images), pairs.seeds.tolist(), strict=True))
+
+    few, more = seeds(5, 3), seeds(8, 3)
+    assert few == {number: more[number] for number in range(5)}
+
+
 @pytest.mark.parametrize(("workers", "cache_bytes"), [(1, 0), (3, 0), (3, 300), (2, 1 << 20)])
 def test_pairs_do_not_depend_on_threads_or_cache(tmp_path_factory, workers: int, cache_bytes: int) -> None:
     folder = write_pictures(tmp_path_factory.mktemp("pictures") / "good", 9)

@@ -24,7 +24,8 @@ def augment(images: Tensor, seeds: Tensor, stream: int) -> Tensor:
     drawn = uniform(seeds, stream, CURVES + 1 + 11 + 1)
     chosen = drawn[:, : CURVES + 1].argsort(dim=1, stable=True)[:, :TOGETHER]
     settings, turns = drawn[:, CURVES + 1 : -1], drawn[:, -1]
-    curves = torch.linspace(0, 1, LEVELS, device=images.device).expand(len(images), 3, LEVELS)
+    levels = torch.arange(LEVELS, device=images.device) / (LEVELS - 1)
+    curves = levels.expand(len(images), 3, LEVELS)
     for place in range(TOGETHER):
         curves = _changed(curves, chosen[:, place], settings)
     changed = apply_curves(images, curves)
@@ -56,7 +57,7 @@ def _changed(curves: Tensor, kinds: Tensor, drawn: Tensor) -> Tensor:
     contrast = (curves - 0.5) * between(own[:, 5], 0.5, 1.8) + 0.5
     solarised = torch.where(curves >= between(own[:, 6], 0.12, 0.5), 1 - curves, curves)
     steps = 4 << whole(own[:, 7], 3)
-    posterised = (curves * steps).floor().clamp(max=steps - 1) / (steps - 1)
+    posterised = (curves * steps).floor() / (steps - 1)
     coloured = curves + between(drawn[:, 8:11, None], -0.2, 0.2)
     kinds_of = [gamma, brightness, contrast, solarised, posterised, 1 - curves, coloured, curves]
     changed = torch.stack(kinds_of, dim=1)[torch.arange(len(curves), device=curves.device), kinds]

@@ -12,6 +12,8 @@ from adtool.layers.perlin import perlin_noise
 from adtool.layers.rotation import turned_grid
 
 Size = tuple[int, int]
+Pattern = Callable[[Tensor, Tensor, int, Size], Tensor]
+"""(numbers (N, NUMBERS), seeds, a stream to draw more from, size) -> shares of the second colour (N, H, W)."""
 NUMBERS = 6
 """Random numbers of a pattern, beside its kind and colours."""
 OCTAVES = (2, 3, 4, 5)
@@ -81,7 +83,7 @@ def _waves(numbers: Tensor, size: Size, shortest: float, longest: float) -> tupl
     return x * frequency + numbers[:, 2, None, None], y * frequency + numbers[:, 3, None, None]
 
 
-PATTERNS: tuple[Callable[[Tensor, Tensor, int, Size], Tensor], ...] = (
+PATTERNS: tuple[Pattern, ...] = (
     _octaves,
     _checker,
     _stripes,
