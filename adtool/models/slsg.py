@@ -15,14 +15,12 @@ with the `paper` preset.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
 
 from adtool.errors import AdtoolError
 from adtool.layers.backbones import IMAGENET, Backbone
@@ -31,6 +29,7 @@ from adtool.layers.inpainting import Inpainting
 from adtool.layers.inpainting_masks import grid_masks, large_masks
 from adtool.layers.losses import focal_loss, l1_loss
 from adtool.layers.resnet import BasicBlock, ResNet
+from adtool.layers.schedules import warm_up_cosine
 from adtool.layers.sg_block import SGBlock
 from adtool.layers.unet import AuxiliaryHead, Decoder
 from adtool.models._detector import Batches, Detector, DetectorConfig, Pairs, Prediction, Report, Stage, silent
@@ -44,7 +43,14 @@ class Config(DetectorConfig):
     PAPER: ClassVar[str] = "Yang, Liu, Yang & Wu 2023, https://arxiv.org/abs/2305.00398"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "default": {"pretrain_steps": 2000, "optimizer": "adam", "learning_rate": 1e-3, "final_rate": 1e-5},
+        "default": {
+            "channels": 32,
+            "discriminator_channels": 32,
+            "pretrain_steps": 1000,
+            "optimizer": "adam",
+            "learning_rate": 1e-3,
+            "final_rate": 1e-5,
+        },
         "small": {
             "height": 128,
             "width": 128,
@@ -252,6 +258,7 @@ class Model(Detector):
         if config.optimizer == "sgd":
             decay = config.weight_decay
             optimizer = torch.optim.SGD(learnt, config.learning_rate, config.momentum, weight_decay=decay)
+        floor = config.final_rate / config.learning_rate
         return Stage(
             "segment",
             self.segmentation_losses,
@@ -259,7 +266,7 @@ class Model(Detector):
             epochs=config.steps,
             max_steps=config.steps,
             batch_size=config.batch_size,
-            schedules=[LambdaLR(optimizer, _rate(config))],
+            schedules=[warm_up_cosine(optimizer, config.steps, config.warm_up, floor)],
             paired=True,
             clip=config.clip,
         )
@@ -268,18 +275,6 @@ class Model(Detector):
         maps = self.segment(images)[0].float().sigmoid()
         pixels = round(self.config.top_pixels * images.shape[2] * images.shape[3] / 256**2)
         return Prediction(maps, top_mean(maps, max(1, pixels)))
-
-
-def _rate(config: Config) -> Callable[[int], float]:
-    """The share of the learning rate at a step: it rises linearly, then falls as a cosine."""
-    rising = max(1, round(config.warm_up * config.steps))
-    floor = config.final_rate / config.learning_rate
-
-    def share(step: int) -> float:
-        fallen = min(1.0, max(0, step - rising) / max(1, config.steps - rising))
-        return min(1.0, (step + 1) / rising) * (floor + (1 - floor) * (1 + math.cos(math.pi * fallen)) / 2)
-
-    return share
 
 
 def _check(config: Config) -> None:

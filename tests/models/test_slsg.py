@@ -210,16 +210,14 @@ def test_half_of_a_batch_is_as_it_was_and_half_has_a_defect():
     assert torch.equal(seen[0][3:], shown.images[3:]) and shown.masks[3:].amax((1, 2, 3)).all()
 
 
-def test_the_learning_rate_rises_then_falls_as_a_cosine():
+def test_the_learning_rate_rises_to_its_value_and_falls_to_its_last():
     stage = tiny(steps=20, warm_up=0.2, learning_rate=0.04, final_rate=1e-4).stages()[1]
     rates = []
-    for _ in range(20):
+    for _ in range(21):
         rates.append(stage.optimizers[0].param_groups[0]["lr"])
         stage.optimizers[0].step()
         stage.schedules[0].step()
-    assert rates[:5] == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.04])
-    assert rates[12] == pytest.approx((0.04 + 1e-4) / 2)
-    assert stage.optimizers[0].param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert (rates[0], max(rates), rates[-1]) == pytest.approx((0.01, 0.04, 1e-4))
 
 
 def test_optimisers_and_lengths_are_the_papers():
@@ -271,10 +269,10 @@ def test_configs_that_cannot_work_are_refused(values, words):
 def test_a_few_steps_on_a_few_drawn_pictures_find_the_defects_in_them(tmp_path):
     root = write_sample_set(tmp_path / "set", "object", size=64, train=6, good=0, per_defect=0)
     images = next(iter(ImageBatches(open_dataset(root).split("train"), (64, 64))))
-    model = tiny(optimizer="adam", learning_rate=5e-3, steps=50)
+    model = tiny(channels=16, optimizer="adam", learning_rate=5e-3, steps=60)
     restore, segment = model.stages()
     batch = Pairs(images, images.roll(1, 0), torch.arange(6))
-    for stage, steps in ((restore, 5), (segment, 50)):
+    for stage, steps in ((restore, 5), (segment, 60)):
         for _ in range(steps):
             step(stage, batch)
             for schedule in stage.schedules:
@@ -283,5 +281,5 @@ def test_a_few_steps_on_a_few_drawn_pictures_find_the_defects_in_them(tmp_path):
     with torch.inference_mode():
         maps, scores = model.eval().predict(torch.cat([images[:3], shown.images[3:]]))
     inside = shown.masks[3:] > 0
-    assert auroc(inside.numpy().ravel(), maps[3:].numpy().ravel()) > 0.9
+    assert auroc(inside.numpy().ravel(), maps[3:].numpy().ravel()) > 0.95
     assert scores[3:].min() > scores[:3].max()
