@@ -60,7 +60,7 @@ class Config(DetectorConfig):
             "discriminator_channels": 16,
             "pretrain_steps": 200,
             "optimizer": "adam",
-            "steps": 600,
+            "steps": 1500,
             "learning_rate": 2e-3,
             "final_rate": 2e-5,
         },

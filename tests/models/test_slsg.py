@@ -1,3 +1,6 @@
+import os
+import signal
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -9,6 +12,7 @@ from adtool.errors import AdtoolError
 from adtool.metrics.ranking import auroc
 from adtool.models._detector import Pairs
 from adtool.models.slsg import Config, Model
+from adtool.training import train
 
 TINY = {"height": 64, "width": 64, "channels": 8, "last_stride": 1, "mask_patch": 4, "discriminator_channels": 4}
 
@@ -283,3 +287,24 @@ def test_a_few_steps_on_a_few_drawn_pictures_find_the_defects_in_them(tmp_path):
     inside = shown.masks[3:] > 0
     assert auroc(inside.numpy().ravel(), maps[3:].numpy().ravel()) > 0.95
     assert scores[3:].min() > scores[:3].max()
+
+
+@pytest.mark.parametrize("stop", [("restore", 2), ("segment", 3)])
+def test_a_stopped_training_goes_on_to_the_same_weights(stop, tmp_path):
+    root = write_sample_set(tmp_path / "set", "object", size=64, train=8, good=0, per_defect=0)
+    images = ImageBatches(open_dataset(root).split("train"), (64, 64))
+
+    def trained(**values) -> dict[str, torch.Tensor]:
+        model = tiny(pretrain_steps=3, pretrain_batch_size=4, batch_size=4, steps=4, optimizer="adam")
+        train(model, images, **values)
+        return model.state_dict()
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if (what, done) == (f"training {stop[0]}", stop[1]):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    whole = trained()
+    with pytest.raises(KeyboardInterrupt):
+        trained(checkpoint=tmp_path / "state.safetensors", report=interrupt)
+    resumed = trained(checkpoint=tmp_path / "state.safetensors", resume=True)
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
