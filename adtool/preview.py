@@ -35,7 +35,7 @@ def preview(
     workers: int = 1,
     report: Report = silent,
 ) -> tuple[Pairs, Simulated]:
-    """The first `count` images of the first epoch that `fit` with the same arguments trains on, and their defects.
+    """The first `count` images of the first epoch that learns from defects in `fit` with the same arguments, and these.
 
     AdtoolError for a model that is shown no simulated defects.
     """

@@ -154,7 +154,7 @@ def preview(
 ) -> None:
     """Draw the defects that `adtool train` will show a model: image, image with defect and mask side by side.
 
-    These are the first images of the first epoch that the same options and seed train on.
+    These are the first images of the first epoch that learns from defects, painted as the same options and seed do.
 
     \b
     Example:

@@ -19,10 +19,10 @@ from torch import Tensor
 from adtool.errors import AdtoolError
 from adtool.layers import foreground as objects
 from adtool.layers.draws import between, uniform, whole
+from adtool.layers.patterns import draw_textures
 from adtool.layers.perlin import perlin_masks
 from adtool.layers.photometry import augment, jitter
 from adtool.layers.rotation import rotate
-from adtool.layers.textures import draw_textures
 
 CHOICES, CHANGES, TEXTURES, TILES, SHAPES = 0, 1, 2, 4, 16
 """Streams of random numbers; TEXTURES takes two, and SHAPES one for every attempt."""

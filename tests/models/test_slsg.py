@@ -81,7 +81,6 @@ SWITCHES = [
     {"structural": False},
     {"logical": False},
     {"foreground": "100 dark"},
-    {"foreground": "none"},
     {"shape": "rectangles"},
     {"skip": False},
     {"attention": False},
