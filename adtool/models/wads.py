@@ -74,7 +74,7 @@ class Config(DetectorConfig):
             "seg_base": 16,
             "seg_width": 32,
             "batch_size": 16,
-            "max_steps": 400,
+            "max_steps": 800,
             "learning_rate": 1e-3,
             "schedule": "cosine",
             "sigma": 4.0,
