@@ -130,6 +130,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> LoadedModel:
     if meta.get("kind") != "model":
         raise ModelFileError(f"{path}: holds the state of an unfinished training, not a model; finish it with --resume")
     model = _build(path, meta)
+    model.discard()
     _make_room(model, tensors)
     _check_fit(path, meta["model"], model.state_dict(), tensors)
     model.load_state_dict(tensors)

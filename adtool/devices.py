@@ -7,6 +7,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
+from torch.amp import GradScaler
+from torch.optim import Optimizer
 
 
 def best_precision(device: torch.device) -> torch.dtype:
@@ -22,9 +25,13 @@ def memory_format(device: torch.device) -> torch.memory_format:
 
 
 def placed(batch: Any, device: torch.device) -> Any:
-    """A (N, C, H, W) tensor, or a list of such tensors, on the device in its layout."""
+    """A tensor, or a list or named tuple of tensors, on the device; (N, C, H, W) in its layout."""
     if isinstance(batch, list):
         return [placed(part, device) for part in batch]
+    if isinstance(batch, tuple):
+        return type(batch)(*(placed(part, device) for part in batch))
+    if batch.dim() != 4:
+        return batch.to(device, non_blocking=True)
     return batch.to(device, non_blocking=True, memory_format=memory_format(device))
 
 
@@ -32,6 +39,14 @@ def autocast(device: torch.device, precision: torch.dtype) -> torch.autocast:
     """Mixed precision, unless `precision` is float32."""
     enabled = precision != torch.float32
     return torch.autocast(device.type, dtype=precision if enabled else None, enabled=enabled)
+
+
+def step(optimizer: Optimizer, scaler: GradScaler, clip: float | None) -> None:
+    """One step of an optimiser, its gradient shortened to the norm `clip` where there is one."""
+    if clip is not None:
+        scaler.unscale_(optimizer)
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    scaler.step(optimizer)
 
 
 @contextmanager

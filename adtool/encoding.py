@@ -8,22 +8,24 @@ import torch
 from torch import Tensor
 
 from adtool.data.batches import ImageBatches, shuffled_order
+from adtool.devices import autocast, placed
 
+CPU = torch.device("cpu")
 KEEP_BYTES = 2 << 30
 """How much memory the encoded images of one set may take."""
 
 
-def images_in(batch: Tensor | list[Tensor]) -> int:
-    """How many images a batch is of, encoded or not."""
-    return len(batch[0] if isinstance(batch, list) else batch)
+def images_in(batch: Tensor | list[Tensor] | tuple[Tensor, ...]) -> int:
+    """How many images a batch is of: as they are, encoded or in pairs."""
+    return len(batch if isinstance(batch, Tensor) else batch[0])
 
 
 class EncodedBatches:
     """`encode` of the batches of `images`, in the same orders as the images themselves.
 
-    `encode` takes (N, 3, H, W) images to tensors (N, ...), each image on its own. What it gives is kept on the CPU if
-    all of it fits into `keep_bytes`; otherwise every batch is encoded anew. `visit` is called with the number of images
-    encoded so far while they are encoded to be kept.
+    `encode` takes (N, 3, H, W) images on `device` to tensors (N, ...), each image on its own, without gradients, in
+    `precision`. What it gives is kept on the CPU if all of it fits into `keep_bytes`; otherwise every batch is encoded
+    anew. `visit` is called with the number of images encoded so far while they are encoded to be kept.
     """
 
     def __init__(
@@ -31,10 +33,13 @@ class EncodedBatches:
         images: ImageBatches,
         encode: Callable[[Tensor], list[Tensor]],
         *,
+        device: torch.device = CPU,
+        precision: torch.dtype = torch.float32,
         keep_bytes: int = KEEP_BYTES,
         visit: Callable[[int], None] = lambda done: None,
     ) -> None:
-        self.images, self.encode, self.keep_bytes = images, encode, keep_bytes
+        self.images, self.keep_bytes = images, keep_bytes
+        self._encode, self._device, self._precision = encode, device, precision
         self._kept = self._encode_all(visit)
 
     def __len__(self) -> int:
@@ -50,6 +55,11 @@ class EncodedBatches:
         if self._kept is None:
             return map(self.encode, self.images.shuffled(seed, epoch, batch_size))
         return self._chosen(shuffled_order(len(self), seed, epoch, batch_size), batch_size)
+
+    def encode(self, batch: Tensor) -> list[Tensor]:
+        """What the frozen part makes of a batch."""
+        with torch.no_grad(), autocast(self._device, self._precision):
+            return self._encode(placed(batch, self._device))
 
     def _chosen(self, order: list[int], batch_size: int) -> Iterator[list[Tensor]]:
         for start in range(0, len(order), batch_size):

@@ -12,25 +12,25 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from adtool import checkpoint, models, runs, training
+from adtool import checkpoint, runs, training
+from adtool.building import build, load_textures, load_weights, measure_norms, weight_digests
 from adtool.calibration import Calibration
 from adtool.data import Dataset, open_dataset
 from adtool.data.batches import ImageBatches
 from adtool.errors import AdtoolError
 from adtool.holdout import fingerprint, hold_out
-from adtool.layers.backbones import Backbone
 from adtool.models._detector import Batches, Detector, Report, silent
-from adtool.weights import load_backbone
 
 ENOUGH_TO_VALIDATE = 20
 BATCH_SIZE = 16  # of passes without training
 TRAINING, HELD_OUT = "training images (sha256)", "held-out images (sha256)"
+TEXTURES = "anomaly-source images (sha256)"
 
 
 @dataclass(frozen=True)
@@ -100,20 +100,23 @@ def fit(
     name = model.strip().lower().replace("_", "-")
     dataset = open_dataset(data, layout=layout, category=category, seed=seed)
     good, held_out = hold_out(dataset, holdout, seed)
-    detector = build(name, preset, settings or {}, seed)
-    loaded = _load_weights(detector, name, weights, random_weights)
+    detector = build(name, preset, settings or {}, seed, dataset.category)
+    loaded = load_weights(detector, name, weights, random_weights)
     device = torch.device(device)
-    identity = {"model": name, "seed": seed, "device": device.type, "config": asdict(detector.config)}
-    identity |= {"weights (sha256)": _digests(loaded)}
+    config = asdict(detector.config)
+    identity = {"model": name, "seed": seed, "device": device.type}
+    identity |= {"config": {field: value for field, value in config.items() if field != "anomaly_source"}}
+    identity |= {"weights (sha256)": weight_digests(loaded), TEXTURES: load_textures(detector, seed, workers, report)}
     identity |= {TRAINING: fingerprint(dataset, good), HELD_OUT: fingerprint(dataset, held_out)}
     batches = partial(ImageBatches, size=detector.config.size, batch_size=BATCH_SIZE, workers=workers)
     folder = _run_folder(f"{name}-{_called(dataset)}", output, resume)
-    runs.write_config(folder, {**identity, "preset": preset, "data": str(data), "category": dataset.category})
+    started = {**identity, "config": config, "preset": preset, "data": str(data), "category": dataset.category}
+    runs.write_config(folder, started)
     log = runs.Log(folder / runs.LOG)
     run = _Run(folder, detector, batches(good), batches(held_out), device, identity, log, report)
     with _resumable(folder, resume):
         if random_weights:
-            _pass(run, partial(_measure_norms, detector))
+            _pass(run, partial(measure_norms, detector))
         _train(run, resume)
         calibration = _calibrate(run, false_alarm_rate)
         fitted = Fitted(
@@ -132,38 +135,6 @@ def fit(
         )
         _write(run, dataset, fitted, calibration)
     return fitted
-
-
-def build(name: str, preset: str, settings: Mapping[str, Any], seed: int) -> Detector:
-    """The untrained model of that name, its weights drawn from `seed`."""
-    module = models.load(name)
-    config = module.Config.preset(preset).override(**settings)
-    torch.manual_seed(seed)
-    return cast(Detector, module.Model(config))
-
-
-def _load_weights(detector: Detector, name: str, file: Path | None, random: bool) -> dict[str, Any] | None:
-    """Load every backbone's weights; the record of where they came from, by backbone where there are several."""
-    backbones = detector.backbones
-    if file is not None and len(backbones) != 1:
-        raise AdtoolError(f"--weights {file}: {name} has {len(backbones)} backbones, expected 1; leave it out")
-    records = {
-        part: load_backbone(cast(Backbone, backbone), file=file, random=random) for part, backbone in backbones.items()
-    }
-    return next(iter(records.values())) if len(records) == 1 else records or None
-
-
-def _measure_norms(detector: Detector, batches: Batches, report: Report) -> None:
-    """Batch-norm statistics of random backbones, in one pass over good images each."""
-    for backbone in detector.backbones.values():
-        cast(Backbone, backbone).measure_norms(batches)
-
-
-def _digests(weights: dict[str, Any] | None) -> Any:
-    """The sha256 of each weight file alone: the same file may lie elsewhere when a run is resumed."""
-    if weights is None or "sha256" in weights:
-        return weights and weights["sha256"]
-    return {part: record["sha256"] for part, record in weights.items()}
 
 
 def _run_folder(name: str, output: Path | None, resume: bool) -> Path:
@@ -201,6 +172,7 @@ def _train(run: _Run, resume: bool) -> None:
         resume=resume,
     )
     _pass(run, detector.finish)
+    detector.discard()
 
 
 def _pass(run: _Run, work: Callable[[Batches, Report], None]) -> None:
@@ -272,6 +244,7 @@ def _write(run: _Run, dataset: Dataset, fitted: Fitted, calibration: Calibration
             "held_out": fitted.held_out,
             "training_sha256": run.identity[TRAINING],
             "held_out_sha256": run.identity[HELD_OUT],
+            "textures_sha256": run.identity[TEXTURES],
         },
         "seed": fitted.seed,
         "parameters": fitted.parameters,

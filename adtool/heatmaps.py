@@ -76,6 +76,11 @@ def write_mask(path: Path, anomaly_map: NDArray[np.float32], size: tuple[int, in
     _save(path, Image.fromarray(mask.astype(np.uint8) * np.uint8(255)), "PNG", compress_level=PNG_LEVEL)
 
 
+def write_picture(path: Path, pixels: NDArray[np.uint8]) -> None:
+    """Write an (H, W, 3) picture as PNG."""
+    _save(path, Image.fromarray(pixels), "PNG", compress_level=PNG_LEVEL)
+
+
 def _save(path: Path, picture: Image.Image, kind: str, **options: int) -> None:
     """Save under a temporary name, then rename; AdtoolError in words when the disk does not take it."""
     temporary = path.with_name(f".{path.name}.partial")

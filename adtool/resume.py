@@ -35,6 +35,14 @@ class Position:
     waited: int = 0
     """Epochs since then."""
 
+    def watch(self, loss: float, min_delta: float) -> bool:
+        """Whether the loss of one more epoch is the lowest so far, by more than `min_delta`."""
+        if self.best is None or loss < self.best - min_delta:
+            self.best, self.waited = loss, 0
+            return True
+        self.waited += 1
+        return False
+
 
 def save_state(
     path: Path,

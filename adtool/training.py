@@ -1,7 +1,8 @@
 """The only training loop: a model's stages, their losses stepped as they are yielded, early stopping, and resuming.
 
-Every random number a step draws follows from (seed, stage, step), and the order of images from (seed, epoch), so a
-resumed training draws the same ones as an uninterrupted one and ends with the same weights on the same machine.
+Every random number a step draws follows from (seed, stage, step), the order of images from (seed, epoch), and what an
+image is paired with from (seed, stage, epoch, image), so a resumed training draws the same ones as an uninterrupted one
+and ends with the same weights on the same machine.
 """
 
 from __future__ import annotations
@@ -13,21 +14,20 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.amp import GradScaler
 
-from adtool.devices import autocast, best_precision, memory_format, placed, reproducible
+from adtool.data.batches import ImageBatches
+from adtool.devices import autocast, best_precision, memory_format, placed, reproducible, step
 from adtool.encoding import EncodedBatches, images_in
 from adtool.errors import AdtoolError
 from adtool.interrupt import Interrupt, deferred
 from adtool.models._detector import Detector, Report, Stage, silent
+from adtool.pairing import PairedBatches
 from adtool.resume import Position, load_state, save_state
-
-if TYPE_CHECKING:
-    from adtool.data.batches import ImageBatches
 
 SAVE_SECONDS = 60.0
 """How much work a crash may cost."""
@@ -59,7 +59,7 @@ class _Training:
     saved_at: float = field(default_factory=time.monotonic)
     interrupt: Interrupt = field(default_factory=Interrupt)
     batches: Any = None
-    """The images as the stage takes them: as they are, or encoded."""
+    """The images as the stage takes them: as they are, in pairs, or encoded."""
     watched: Any = None
     """The validation images likewise."""
 
@@ -143,8 +143,8 @@ def _train_stage(training: _Training) -> None:
     stage, position = training.stage, training.position
     training.log({"event": "stage", "stage": stage.name, "step": position.step, "steps": _total_steps(training)})
     reason = "done"
-    training.batches = _encoded(training, training.images)
-    training.watched = _encoded(training, training.validation) if stage.validate is not None else None
+    training.batches = _taken(training, training.images)
+    training.watched = _taken(training, training.validation) if stage.validate is not None else None
     while position.epoch < stage.epochs and (position.epoch_step or not _at_limit(training)):
         _train_epoch(training)
         if stage.patience is not None and position.waited >= stage.patience:
@@ -159,9 +159,11 @@ def _train_stage(training: _Training) -> None:
     _save(training)
 
 
-def _encoded(training: _Training, images: ImageBatches | None) -> ImageBatches | EncodedBatches | None:
-    """The images, or what the stage's frozen part makes of them."""
+def _taken(training: _Training, images: ImageBatches | None) -> Any:
+    """The images as the stage takes them: as they are, in pairs, or what its frozen part makes of them."""
     encode = training.stage.encode
+    if images is not None and training.stage.paired:
+        return PairedBatches(images, training.seed, training.stage.name)
     if images is None or encode is None:
         return images
     total = len(images)
@@ -171,12 +173,8 @@ def _encoded(training: _Training, images: ImageBatches | None) -> ImageBatches |
         if training.interrupt.requested:
             _save(training)
 
-    def encoded(batch: Tensor) -> list[Tensor]:
-        with torch.no_grad(), autocast(training.device, training.precision):
-            return encode(placed(batch, training.device))
-
     training.model.eval()
-    return EncodedBatches(images, encoded, visit=visit)
+    return EncodedBatches(images, encode, device=training.device, precision=training.precision, visit=visit)
 
 
 def _train_epoch(training: _Training) -> None:
@@ -221,11 +219,11 @@ def _train_batches(training: _Training) -> None:
         raise AdtoolError(f"training {stage.name}: there are no images to train on; add pictures of good parts")
 
 
-def _train_step(training: _Training, images: Tensor) -> None:
+def _train_step(training: _Training, batch: Any) -> None:
     """One batch: step each optimiser on its loss before the stage computes the next loss."""
     stage, position = training.stage, training.position
     torch.manual_seed(_derived(training.seed, stage.name, position.step))
-    losses = stage.losses(placed(images, training.device))
+    losses = stage.losses(placed(batch, training.device))
     values: list[float] = []
     for optimizer in stage.optimizers:
         with autocast(training.device, training.precision):
@@ -235,7 +233,7 @@ def _train_step(training: _Training, images: Tensor) -> None:
         values.append(_finite(loss, stage, f"step {position.step + 1}"))
         optimizer.zero_grad()
         training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        training.scaler.step(optimizer)
+        step(optimizer, training.scaler, stage.clip)
     if next(losses, None) is not None:
         raise AdtoolError(_miscounted(stage, len(values) + 1))
     training.scaler.update()
@@ -267,11 +265,8 @@ def _watch(training: _Training, losses: list[float], validation: float | None) -
     if validation is None and stage.patience is None:
         return
     loss = sum(losses) if validation is None else validation
-    if position.best is None or loss < position.best - stage.min_delta:
-        position.best, position.waited = loss, 0
+    if position.watch(loss, stage.min_delta):
         training.best = {name: tensor.detach().clone() for name, tensor in training.model.state_dict().items()}
-    else:
-        position.waited += 1
 
 
 def _total_steps(training: _Training) -> int:

@@ -33,6 +33,7 @@ def model() -> toys.Model:
     torch.manual_seed(0)
     model = toys.Model(toys.Config(scales=(3, 4))).eval()
     model.bank = torch.rand(5, 8)
+    model.discard()
     return model
 
 

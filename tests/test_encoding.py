@@ -10,6 +10,7 @@ from toys import write_pictures
 from adtool.data import Sample
 from adtool.data.batches import ImageBatches
 from adtool.encoding import EncodedBatches, images_in
+from adtool.models._detector import Pairs
 
 
 class Counting:
@@ -59,3 +60,4 @@ def test_what_does_not_fit_is_encoded_anew(images: ImageBatches) -> None:
 
 def test_images_in_a_batch() -> None:
     assert images_in(torch.zeros(3, 1)) == 3 == images_in([torch.zeros(3, 1), torch.zeros(3)])
+    assert images_in(Pairs(torch.zeros(4, 1), torch.zeros(4, 1), torch.zeros(4))) == 4

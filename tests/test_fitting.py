@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+import toy_simulator
 import toys
 
 from adtool import checkpoint, models, runs
@@ -45,6 +46,7 @@ def test_a_folder_becomes_a_model_file_with_all_that_scoring_needs(pictures: Pat
     assert (fitted.images, fitted.held_out, fitted.seed, fitted.weights) == (20, 10, 5, None)
     assert sorted(path.name for path in run.iterdir()) == ["config.json", "log.jsonl", "model.safetensors"]
     loaded = checkpoint.load_model(runs.resolve_model())
+    assert not any(name.startswith("judge") for name in loaded.model.state_dict())  # `discard`
     assert fitted.parameters == sum(parameter.numel() for parameter in loaded.model.parameters())
     assert loaded.model.get_buffer("mean").flatten().tolist() == pytest.approx([120 / 255] * 3, abs=0.01)  # `prepare`
     assert loaded.model.get_buffer("bank").shape == (20, 8)  # `finish`
@@ -223,3 +225,61 @@ def test_other_images_cannot_resume_a_training(pictures: Path) -> None:
     (pictures / "x").rmdir()
     with pytest.raises(AdtoolError, match=r"was started with training images \(sha256\)"):
         fit(pictures, model="toy", resume=True)
+
+
+@pytest.fixture
+def simulator(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "load", lambda name: toy_simulator)
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """Textures of noise."""
+    return toys.write_pictures(tmp_path / "source", 4, (20, 20))
+
+
+def test_a_model_that_paints_defects_learns_the_same_from_the_same_seed(
+    pictures: Path, source: Path, simulator: None
+) -> None:
+    def weights(seed: int, **settings: Any) -> dict[str, Any]:
+        fitted = fit(pictures, model="simulator", seed=seed, settings=settings, workers=1 + seed)
+        return {name: tensor.tolist() for name, tensor in checkpoint.read(Path(fitted.model))[0].items()}
+
+    first = weights(1)
+    assert first == weights(1)
+    assert first != weights(0)
+    assert first != weights(1, anomaly_source=str(source))
+
+
+def test_the_category_and_the_textures_reach_the_model_file(pictures: Path, source: Path, simulator: None) -> None:
+    fitted = fit(pictures, model="simulator", settings={"anomaly_source": str(source)})
+    meta = checkpoint.read_meta(Path(fitted.model))
+    assert (meta["config"]["category"], meta["config"]["anomaly_source"]) == ("bolts", str(source))
+    assert len(meta["data"]["textures_sha256"]) == 64
+    assert json.loads(Path(fitted.model).with_name("config.json").read_text())["config"] == meta["config"]
+    source.rename(source.with_name("gone"))
+    assert checkpoint.load_model(Path(fitted.model)).model.textures is None  # scoring needs none
+
+
+def test_a_missing_texture_folder_is_found_before_a_run_is_made(pictures: Path, simulator: None) -> None:
+    with pytest.raises(AdtoolError, match="--anomaly-source nowhere: no such folder; name a folder of pictures"):
+        fit(pictures, model="simulator", settings={"anomaly_source": "nowhere"})
+    assert not Path("runs").exists()
+
+
+def test_a_painted_training_resumes_with_the_same_textures_wherever_they_are(
+    pictures: Path, source: Path, simulator: None
+) -> None:
+    def interrupt(what: str, step: int, total: int) -> None:
+        if (what, step) == ("training segment", 7):
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(pictures, model="simulator", settings={"anomaly_source": str(source)}, report=interrupt)
+    moved = {"anomaly_source": str(source.rename(source.with_name("moved")))}
+    (source.with_name("moved") / "new.png").write_bytes((source.with_name("moved") / "000.png").read_bytes())
+    with pytest.raises(AdtoolError, match=r"was started with anomaly-source images \(sha256\)"):
+        fit(pictures, model="simulator", settings=moved, resume=True)
+    (source.with_name("moved") / "new.png").unlink()
+    resumed = fit(pictures, model="simulator", settings=moved, resume=True)
+    assert weights_of(resumed.model) == weights_of(fit(pictures, model="simulator", settings=moved).model)

@@ -33,18 +33,20 @@ ROOMS = {
     "holdout": "data",
     "resume": "torch checkpoint models._detector",
     "devices": "torch",
-    "encoding": "torch data",
-    "training": "torch data models._detector devices encoding interrupt resume",
+    "encoding": "torch data devices",
+    "pairing": "torch data models._detector",
+    "training": "torch data models._detector devices encoding interrupt pairing resume",
     "scoring": "torch numpy data calibration checkpoint",
     "outputs": "data calibration heatmaps rows scoring",
     "evaluation": "torch numpy data metrics heatmaps checkpoint scoring",
-    "fitting": "torch numpy version models models._detector layers.backbones data holdout weights training runs"
-    " checkpoint calibration",
+    "building": "torch models models._detector layers.backbones data holdout weights",
+    "preview": "torch models._detector layers.defects data holdout heatmaps building pairing",
+    "fitting": "torch numpy version models._detector data holdout building training runs checkpoint calibration",
     "timing": "torch",
-    "bench": "torch version timing ops models models._detector layers.backbones data weights checkpoint runs fitting"
-    " scoring",
-    "cli": "torch click rich version models data metrics ops settings runs checkpoint fitting scoring rows outputs"
-    " evaluation bench",
+    "bench": "torch version timing ops models models._detector layers.backbones data weights checkpoint runs building"
+    " fitting scoring",
+    "cli": "torch click rich version models data metrics ops settings runs checkpoint fitting preview scoring rows"
+    " outputs evaluation bench",
     "errors": "",
     "__init__": "",
     "__main__": "cli",

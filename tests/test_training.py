@@ -15,7 +15,7 @@ from toys import Batched, Config, Model, Scripted
 
 from adtool import checkpoint
 from adtool.errors import AdtoolError, ModelFileError
-from adtool.models._detector import Detector, Stage
+from adtool.models._detector import Detector, Pairs, Stage
 from adtool.training import train
 
 
@@ -105,6 +105,78 @@ def test_a_stage_with_a_frozen_part_sees_each_image_encoded_once() -> None:
     assert ("encoding", 4, 6) in progress and ("encoding", 6, 6) in progress
 
 
+class Pairing(Detector):
+    """A learned number that follows what it sees of images, other images and seeds; it keeps what it was given."""
+
+    def __init__(self, batch_size: int = 2, epochs: int = 3) -> None:
+        super().__init__()
+        self.value = nn.Parameter(torch.zeros((), dtype=torch.float64))
+        self.batch_size, self.epochs = batch_size, epochs
+        self.shown: list[Pairs] = []
+        self.watched: list[Pairs] = []
+
+    def stages(self) -> list[Stage]:
+        def loss(pairs: Pairs) -> Tensor:
+            (self.shown if torch.is_grad_enabled() else self.watched).append(pairs)
+            numbers = torch.stack([*map(self.number, pairs)])
+            return (self.value - numbers.mean()).square()
+
+        optimizer = torch.optim.SGD([self.value], 0.05)
+        stage = Stage("paired", lambda pairs: iter([loss(pairs)]), [optimizer], self.epochs, self.batch_size)
+        stage.validate, stage.paired = loss, True
+        return [stage]
+
+    @staticmethod
+    def number(part: Tensor) -> Tensor:
+        return part.double().flatten(1).mean() if part.dim() == 4 else (part % 1000).double().mean() / 1000
+
+
+def samples(shown: list[Pairs]) -> list[tuple[list[float], list[float], int]]:
+    """Each sample as its first pixels, those of its other image, and its seed."""
+    return [
+        (image[0, 0].tolist(), other[0, 0].tolist(), int(seed))
+        for pairs in shown
+        for image, other, seed in zip(*pairs, strict=True)
+    ]
+
+
+def test_a_paired_stage_sees_the_same_pairs_whatever_its_batch_size() -> None:
+    one, three = Pairing(1), Pairing(3)
+    for model in (one, three):
+        train(model, Batched(6), validation=Batched(4, batch_size=3), seed=2)
+    assert len(three.shown) == 6 and three.shown[0].seeds.shape == (3,)
+    assert samples(one.shown) == samples(three.shown)
+
+
+def test_a_paired_stage_watches_the_same_pairs_every_time() -> None:
+    model = Pairing()
+    train(model, Batched(6), validation=Batched(4, batch_size=3), seed=2)
+    seen = samples(model.watched)
+    assert len(seen) == 3 * 4 and seen[:4] == seen[4:8] == seen[8:]
+
+
+@pytest.mark.parametrize("stop", [1, 2, 4])
+def test_a_paired_stage_resumes_to_the_same_pairs_and_weights(tmp_path: Path, stop: int) -> None:
+    settings: dict[str, Any] = {"validation": Batched(4), "checkpoint": tmp_path / "state", "seed": 5}
+    whole, stopped, resumed = Pairing(), Pairing(), Pairing()
+
+    def interrupt(what: str, step: int, total: int) -> None:
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, Batched(7), report=interrupt, **settings)
+    train(resumed, Batched(7), resume=True, **settings)
+    train(whole, Batched(7), validation=Batched(4), seed=5)
+    assert samples(stopped.shown + resumed.shown) == samples(whole.shown)
+    assert whole.value.item() == resumed.value.item() != stopped.value.item()
+
+
+def test_a_stage_is_paired_or_encoded() -> None:
+    with pytest.raises(ValueError, match="stage x: images are paired or encoded, not both"):
+        Stage("x", lambda images: iter([]), [], 1, 1, encode=lambda images: [images], paired=True)
+
+
 def test_stages_run_in_order_and_schedules_step_with_each_step() -> None:
     model = Scripted()
     halving = model.climbing(max_steps=2)
@@ -112,6 +184,22 @@ def test_stages_run_in_order_and_schedules_step_with_each_step() -> None:
     model.scripted = [model.climbing(rate=8.0), halving]
     train(model, Batched(6))
     assert model.value.item() == 3 * 8 + 1 + 0.5
+
+
+def test_a_stage_may_limit_the_length_of_a_gradient() -> None:
+    """Two numbers pulled with (3, 4) and (6, 8): both gradients become (0.6, 0.8) under a norm of 1."""
+    lengths = []
+    for clip in (None, 1.0, 100.0):
+        model = Scripted()
+        model.pair = nn.Parameter(torch.zeros(2))
+        pulls = iter([torch.tensor([3.0, 4.0]), torch.tensor([6.0, 8.0])])
+        optimizer = torch.optim.SGD([model.pair], 1.0)
+        stage = Stage("pull", lambda images: iter([-(model.pair * next(pulls)).sum()]), [optimizer], 1, 2, clip=clip)  # noqa: B023
+        model.scripted = [stage]
+        train(model, Batched(4))
+        lengths.append(model.pair.tolist())
+    assert lengths[0] == lengths[2] == [9.0, 12.0]
+    assert lengths[1] == pytest.approx([1.2, 1.6])
 
 
 def test_early_stopping_restores_the_best_weights() -> None:

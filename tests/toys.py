@@ -43,6 +43,11 @@ class Model(Detector):
         self.decoder = nn.ConvTranspose2d(8, 3, 2, 2)
         self.register_buffer("mean", torch.zeros(1, 3, 1, 1))
         self.register_buffer("bank", torch.empty(0, 8))
+        self.judge = nn.Linear(8, 1)  # which only training needs
+
+    def discard(self) -> None:
+        if hasattr(self, "judge"):
+            del self.judge
 
     def forward(self, images: Tensor) -> Tensor:
         return self.decoder(self.encoder(images - self.mean)) + self.mean
@@ -112,7 +117,10 @@ class Batched:
 
     def shuffled(self, seed: int, epoch: int, batch_size: int) -> Iterator[Tensor]:
         order = np.random.default_rng((seed, epoch)).permutation(len(self))
-        for start in range(0, len(self) - batch_size + 1, batch_size):
+        return self.chosen(order[: len(order) - len(order) % batch_size], batch_size)
+
+    def chosen(self, order: Sequence[int], batch_size: int) -> Iterator[Tensor]:
+        for start in range(0, len(order), batch_size):
             yield self.images[order[start : start + batch_size]]
 
 

@@ -14,12 +14,12 @@ import torch
 from torch import Tensor
 
 from adtool import models, runs
+from adtool.building import build
 from adtool.checkpoint import LoadedModel, load_model
 from adtool.data import Sample, open_dataset
 from adtool.data.batches import ImageBatches
 from adtool.data.sample_set import write_sample_set
 from adtool.errors import AdtoolError, WeightsError
-from adtool.fitting import build
 from adtool.layers.backbones import Backbone
 from adtool.models._detector import Detector, Report
 from adtool.weights import load_backbone
@@ -136,6 +136,7 @@ def _untrained(
             backbone.measure_norms(batches)
         detector.prepare(batches)
         detector.finish(batches)
+    detector.discard()
     weights = ", ".join(sorted(Path(source).name for source in sources)) or "none"
     return Subject(name, preset, weights, LoadedModel(detector, {"model": name, "preset": preset}, None))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,14 @@ def _check_device(ctx: click.Context, param: click.Parameter, value: str) -> str
     return value
 
 
+def _key_values(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
+    """`--set key=value` as {key: value}."""
+    for text in texts:
+        if "=" not in text:
+            raise click.BadParameter(f"{text}: expected key=value", ctx, param)
+    return dict(text.split("=", 1) for text in texts)
+
+
 quiet = _flag("--quiet", "No progress, no notes.")
 debug = _flag("--debug", "Show the traceback of an error.")
 json_output = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -59,6 +67,21 @@ model_file = click.option(
     show_default=True,
     help="Model file or run folder.",
 )
+preset = click.option(
+    "--preset", default="default", show_default=True, metavar="NAME", help="One of the model's presets."
+)
+set_fields = click.option(
+    "--set", "pairs", multiple=True, callback=_key_values, metavar="KEY=VALUE", help="Set a field of the model."
+)
+config_file = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE.toml",
+    help="Fields of the model as TOML; --set has the last word.",
+)
+anomaly_source = click.option(
+    "--anomaly-source", metavar="DIR", help="Pictures to paint defects with, for a model that does.  [default: drawn]"
+)
 layout = click.option(
     "--layout",
     type=click.Choice(["loco", "mvtec", "btad", "visa", "cifar", "folder"]),
@@ -80,3 +103,18 @@ def start_torch(device: str, threads: int | None) -> torch.device:
         cards = torch.cuda.device_count()
         raise AdtoolError(f"--device {device}: torch sees {cards} CUDA devices here; use --device cpu or auto")
     return found
+
+
+def fields(
+    model: str, config: Path | None, pairs: Mapping[str, str], options: Mapping[str, str | None]
+) -> dict[str, Any]:
+    """The fields of the model that were given, the later of file, --set and options of their own winning."""
+    from adtool import models, settings
+
+    known = models.load(model).Config
+    values = settings.read_toml(known, config) if config else {}
+    values |= settings.parse(known, pairs)
+    for field, text in options.items():
+        if text is not None:
+            values |= settings.parse(known, {field: text}, f"--{field.replace('_', '-')}")
+    return values

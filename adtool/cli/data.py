@@ -1,10 +1,10 @@
-"""`adtool data`: look at a data set before hours of training, or make a sample one."""
+"""`adtool data`: look at a data set and at the defects a model will be shown in it, or make a sample one."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,7 @@ TALLIED = 5
 
 @click.group()
 def command() -> None:
-    """Check or make data sets.
+    """Check, look at or make data sets.
 
     \b
     Example:
@@ -119,3 +119,55 @@ def make(kind: str, folder: Path, size: int, train: int, good: int, per_defect: 
     write_sample_set(partial, kind, size=size, train=train, good=good, per_defect=per_defect, seed=seed)
     partial.replace(folder)
     _console.answer(str(folder))
+
+
+@command.command()
+@click.argument("data", type=click.Path(exists=True, path_type=Path))
+@click.option("--model", required=True, metavar="NAME", help="A model that learns from simulated defects.")
+@_options.preset
+@_options.category
+@_options.layout
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    metavar="FILE.png",
+    help="Where the contact sheet goes.",
+)
+@click.option("--count", type=click.IntRange(1), default=12, show_default=True, metavar="N", help="Images to show.")
+@_options.set_fields
+@_options.config_file
+@_options.anomaly_source
+@_options.workers
+@_options.seed
+@_options.quiet
+@_options.debug
+def preview(
+    data: Path,
+    model: str,
+    output: Path,
+    pairs: dict[str, str],
+    config: Path | None,
+    anomaly_source: str | None,
+    **options: Any,
+) -> None:
+    """Draw the defects that `adtool train` will show a model: image, image with defect and mask side by side.
+
+    These are the first images of the first epoch that learns from defects, painted as the same options and seed do.
+
+    \b
+    Example:
+      adtool data preview mvtec/bottle --model slsg --preset small --output sheet.png
+    """
+    from adtool.preview import preview, write_sheet
+
+    settings = _options.fields(model, config, pairs, {"anomaly_source": anomaly_source})
+    with _console.progress() as report:
+        shown, simulated = preview(data, model=model, settings=settings, report=report, **options)
+    write_sheet(output, shown, simulated)
+    shares = simulated.masks.mean((1, 2, 3))
+    defective = shares[shares > 0]
+    area = f", of {100 * float(defective.mean()):.1f} % of the image on average" if len(defective) else ""
+    _console.say(f"{len(shares)} images, {len(defective)} with a defect{area}")
+    _console.answer(str(output))

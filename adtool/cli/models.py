@@ -46,6 +46,8 @@ def _describe(name: str) -> dict[str, Any]:
     configs = {preset: module.Config.preset(preset) for preset in module.Config.PRESETS}
     with torch.device("meta"):
         built = {preset: module.Model(config) for preset, config in configs.items()}
+        for model in built.values():
+            model.discard()
     return {
         "name": name,
         "paper": module.Config.PAPER,

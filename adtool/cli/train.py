@@ -15,29 +15,21 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
-def _pairs(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> dict[str, str]:
-    """`--set key=value` as {key: value}."""
-    for text in texts:
-        if "=" not in text:
-            raise click.BadParameter(f"{text}: expected key=value", ctx, param)
-    return dict(text.split("=", 1) for text in texts)
-
-
 @click.command()
 @click.argument("data", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", default=DEFAULT_MODEL, show_default=True, metavar="NAME", help="One of `adtool models`.")
-@click.option("--preset", default="default", show_default=True, metavar="NAME", help="One of the model's presets.")
+@_options.preset
 @_options.category
 @_options.layout
 @click.option(
     "--output", type=FOLDER, metavar="DIR", help="Where the run's files go.  [default: a new folder in runs/]"
 )
-@click.option("--set", "pairs", multiple=True, callback=_pairs, metavar="KEY=VALUE", help="Set a field of the model.")
-@click.option("--config", type=FILE, metavar="FILE.toml", help="Fields of the model as TOML; --set has the last word.")
+@_options.set_fields
+@_options.config_file
 @click.option("--backbone", metavar="NAME", help="Pretrained backbone, for a model that has one.")
 @click.option("--weights", type=FILE, metavar="FILE", help="The backbone's weights.  [default: looked for]")
 @click.option("--random-weights", is_flag=True, help="Leave the backbone random: far less accurate.")
-@click.option("--anomaly-source", metavar="DIR", help="Pictures to paint defects with, for a model that does.")
+@_options.anomaly_source
 @click.option(
     "--false-alarm-rate",
     type=click.FloatRange(0, 1, min_open=True, max_open=True),
@@ -84,7 +76,8 @@ def command(
     torch_device = _options.start_torch(device, threads)
     from adtool.fitting import fit
 
-    settings = _settings(model, config, pairs, {"backbone": backbone, "anomaly_source": anomaly_source})
+    given = {"backbone": backbone, "anomaly_source": anomaly_source}
+    settings = _options.fields(model, config, pairs, given)
     with _console.progress() as report:
         fitted = fit(data, model=model, settings=settings, device=torch_device, report=report, **options)
     for note in fitted.notes:
@@ -94,16 +87,3 @@ def command(
         _console.answer_json(asdict(fitted))
     else:
         _console.answer(fitted.model)
-
-
-def _settings(model: str, config: Path | None, pairs: dict[str, str], options: dict[str, str | None]) -> dict[str, Any]:
-    """The fields of the model that were given, the later of file, --set and options of their own winning."""
-    from adtool import models, settings
-
-    fields = models.load(model).Config
-    values = settings.read_toml(fields, config) if config else {}
-    values |= settings.parse(fields, pairs)
-    for field, text in options.items():
-        if text is not None:
-            values |= settings.parse(fields, {field: text}, f"--{field.replace('_', '-')}")
-    return values

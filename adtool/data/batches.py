@@ -75,7 +75,7 @@ class ImageBatches:
         return len(self.samples)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        return self._batches(range(len(self)), self.batch_size)
+        return self.chosen(range(len(self)), self.batch_size)
 
     def shuffled(self, seed: int, epoch: int, batch_size: int | None = None) -> Iterator[torch.Tensor]:
         """One pass in an order that depends on `seed` and `epoch` alone.
@@ -83,9 +83,10 @@ class ImageBatches:
         A last, partial batch is dropped when there is at least one full batch.
         """
         batch_size = batch_size or self.batch_size
-        return self._batches(shuffled_order(len(self), seed, epoch, batch_size), batch_size)
+        return self.chosen(shuffled_order(len(self), seed, epoch, batch_size), batch_size)
 
-    def _batches(self, order: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
+    def chosen(self, order: Sequence[int], batch_size: int) -> Iterator[torch.Tensor]:
+        """Batches of the images with these numbers, in their order; the last one may be partial."""
         images: list[torch.Tensor] = []
         for image in self._images(order, batch_size):
             images.append(image)

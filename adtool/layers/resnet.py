@@ -59,7 +59,11 @@ def _downsample(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
 
 
 class ResNet(nn.Module):
-    """The network up to the last layer whose stride is at most `deepest`; the classifier only with `deepest=None`."""
+    """The network up to the last layer whose stride is at most `deepest`; the classifier only with `deepest=None`.
+
+    `base` are the channels of the first convolution (64 in the published networks), which every layer's follow,
+    `inputs` those of the images; `last_stride` 1 leaves the last layer at the resolution of the one before it.
+    """
 
     def __init__(
         self,
@@ -67,37 +71,47 @@ class ResNet(nn.Module):
         depths: tuple[int, int, int, int],
         width: int = 64,
         deepest: int | None = None,
+        *,
+        base: int = 64,
+        inputs: int = 3,
+        last_stride: int = 2,
     ) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.channels: dict[int, int] = {2: 64}
-        inputs = 64
-        for number, depth in enumerate(depths):
-            stride, planes = 4 << number, 64 << number
+        self.conv1 = nn.Conv2d(inputs, base, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(base)
+        self.channels: dict[int, int] = {2: base}
+        """By stride; where two layers have the same, those of the deeper one."""
+        self.strides = [2]
+        """Of the first convolution and of each layer."""
+        stride, channels = 4, base
+        for number, (depth, step) in enumerate(zip(depths, (1, 2, 2, last_stride), strict=True)):
+            stride *= step
             if deepest is not None and stride > deepest:
                 break
             layer = nn.Sequential()
             for index in range(depth):
-                layer.append(block(inputs, planes, 2 if number > 0 and index == 0 else 1, width))
-                inputs = planes * block.expansion
+                layer.append(block(channels, base << number, step if index == 0 else 1, width))
+                channels = (base << number) * block.expansion
             self.add_module(f"layer{number + 1}", layer)
-            self.channels[stride] = inputs
+            self.strides.append(stride)
+            self.channels[stride] = channels
         if deepest is None:
-            self.fc = nn.Linear(inputs, 1000)
+            self.fc = nn.Linear(channels, 1000)
+
+    def levels(self, images: Tensor) -> list[Tensor]:
+        """Normalised images (N, C, H, W) -> features after the first convolution and after each layer."""
+        found = [F.relu(self.bn1(self.conv1(images)))]
+        features = F.max_pool2d(found[0], 3, 2, 1)
+        for number in range(1, len(self.strides)):
+            features = self.get_submodule(f"layer{number}")(features)
+            found.append(features)
+        return found
 
     def stages(self, images: Tensor) -> dict[int, Tensor]:
-        """Normalised images (N, 3, H, W) -> features (N, C, H/s, W/s) by stride s."""
-        features = F.relu(self.bn1(self.conv1(images)))
-        found = {2: features}
-        features = F.max_pool2d(features, 3, 2, 1)
-        for stride in sorted(self.channels)[1:]:
-            layer = self.get_submodule(f"layer{stride.bit_length() - 2}")
-            features = layer(features)
-            found[stride] = features
-        return found
+        """Normalised images (N, 3, H, W) -> the deepest features (N, C, H/s, W/s) of each stride s."""
+        return dict(zip(self.strides, self.levels(images), strict=True))
 
     def logits(self, images: Tensor) -> Tensor:
         """Normalised images (N, 3, H, W) -> ImageNet logits (N, 1000)."""
-        logits: Tensor = self.fc(self.stages(images)[32].mean((2, 3)))
+        logits: Tensor = self.fc(self.levels(images)[-1].mean((2, 3)))
         return logits

@@ -4,7 +4,9 @@ A model file `adtool/models/<name>.py` exposes exactly two names: `Config`, a fr
 `DetectorConfig`, and `Model`, an `nn.Module` derived from `Detector`. Nothing registers them:
 `adtool.models.load(name)` imports the file of that name.
 
-`images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model.
+`images` are always (N, 3, H, W) float32 RGB in [0, 1] at `config.size`; normalisation belongs to the model. Training
+fills a configuration's empty field `category: str`, where it has one, with the category of the data set, and reads the
+folder that a field `anomaly_source: str` names into `Detector.textures`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from adtool.errors import AdtoolError
+from adtool.layers.defects import Simulated
 
 Batches = Iterable[Tensor]
 """Good images as (N, 3, H, W) float batches; may be iterated several times, always in the same order."""
@@ -28,6 +31,17 @@ Report = Callable[[str, int, int], None]
 
 def silent(what: str, done: int, total: int) -> None:
     """Report nothing."""
+
+
+class Pairs(NamedTuple):
+    """Good images, each with another one to take things from, as simulated defects need them."""
+
+    images: Tensor
+    """(N, 3, H, W)"""
+    others: Tensor
+    """(N, 3, H, W): for each image another good one, or itself where there is only one."""
+    seeds: Tensor
+    """(N,) int64 below 2^63: all that is random about a sample follows from its seed."""
 
 
 class Prediction(NamedTuple):
@@ -45,7 +59,8 @@ class Stage:
 
     `losses(images)` is a generator which yields one loss per optimiser, in their order. Training steps the k-th
     optimiser on the k-th loss before it asks for the next one, so a later loss sees the earlier steps. Where there is
-    an `encode`, `losses` and `validate` are given what it returns in place of the images.
+    an `encode`, `losses` and `validate` are given what it returns in place of the images; where the stage is `paired`,
+    `Pairs`. A stage is not both (ValueError).
     """
 
     name: str
@@ -64,6 +79,15 @@ class Stage:
     min_delta: float = 1e-4
     max_steps: int | None = None
     """A limit on optimisation steps, whatever `epochs` says."""
+    clip: float | None = None
+    """The largest norm of an optimiser's gradient; longer ones are shortened to it."""
+    paired: bool = False
+    """The other image and the seed of an image follow from training seed, stage, epoch and image alone; `validate` is
+    given the same pairs every time."""
+
+    def __post_init__(self) -> None:
+        if self.paired and self.encode is not None:
+            raise ValueError(f"stage {self.name}: images are paired or encoded, not both")
 
 
 @dataclass(frozen=True)
@@ -104,6 +128,9 @@ class Detector(nn.Module):
     """Base of every model. Subclasses take their `Config` as only constructor argument and hold it as `config`."""
 
     config: DetectorConfig
+    textures: Tensor | None = None
+    """(T, 3, H, W) uint8 pictures to paint defects with, where the configuration has an `anomaly_source` that is not
+    empty: set before training, and no part of the model file."""
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
@@ -119,6 +146,14 @@ class Detector(nn.Module):
 
     def finish(self, batches: Batches, report: Report = silent) -> None:
         """A pass over good images after the stages (memory bank, score scale)."""
+
+    def preview(self, pairs: Pairs) -> Simulated:
+        """The simulated defects that training shows the model; AdtoolError where it is shown none."""
+        name = type(self).__module__.rpartition(".")[2].replace("_", "-")
+        raise AdtoolError(f"--model {name}: simulates no defects, so there is nothing to preview")
+
+    def discard(self) -> None:
+        """Drop the parts that only training needs: a model file holds what predicts, a training's state all of them."""
 
     def predict(self, images: Tensor) -> Prediction:
         """Maps and scores of (N, 3, H, W) images in [0, 1]; call in eval mode under `torch.inference_mode()`."""

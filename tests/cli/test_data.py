@@ -7,8 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import toy_simulator
+import toys
 from click.testing import Result
+from PIL import Image
 
+from adtool import models
 from adtool.data import sample_set
 
 Run = Callable[..., Result]
@@ -76,3 +80,66 @@ def test_interrupted_making_leaves_no_half_set_under_its_name(
     assert not (tmp_path / "made").exists()
     result = adtool("data", "make", "texture", tmp_path / "made", *FEW)
     assert result.exit_code == 1 and "made.partial: is not an empty folder" in result.stderr
+
+
+@pytest.fixture
+def simulator(adtool: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The toy that simulates defects, besides the real models."""
+    load = models.load
+    monkeypatch.setattr(models, "load", lambda name: toy_simulator if name == "simulator" else load(name))
+
+
+def test_preview_draws_a_sheet_and_prints_its_path(
+    adtool: Run, tmp_path: Path, texture_set: Path, simulator: None
+) -> None:
+    sheet = tmp_path / "sheets" / "sheet.png"
+    options = ("--preset", "tiny", "--count", 6, "--set", "height=24", "--seed", 2)
+    result = adtool("data", "preview", texture_set, "--model", "simulator", "-o", sheet, *options)
+    assert (result.exit_code, result.stdout) == (0, f"{sheet}\n"), result.stderr
+    assert "6 images, 6 with a defect, of " in result.stderr
+    with Image.open(sheet) as picture:
+        assert picture.size == (2 * 3 * 20, 3 * 28)
+    again = tmp_path / "again.png"
+    adtool("data", "preview", texture_set, "--model", "simulator", "-o", again, *options)
+    assert again.read_bytes() == sheet.read_bytes()
+
+
+def test_preview_paints_with_the_pictures_given(
+    adtool: Run, tmp_path: Path, texture_set: Path, simulator: None
+) -> None:
+    toys.write_pictures(tmp_path / "source", 3)
+    sheets = [tmp_path / "drawn.png", tmp_path / "given.png"]
+    textured = ("--model", "simulator", "--set", "source=texture", "--set", "logical=false")
+    adtool("data", "preview", texture_set, *textured, "-o", sheets[0])
+    result = adtool("data", "preview", texture_set, *textured, "-o", sheets[1], "--anomaly-source", tmp_path / "source")
+    assert result.exit_code == 0, result.stderr
+    assert sheets[0].read_bytes() != sheets[1].read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--model", "masked-rd", "--preset", "small"], "--model masked-rd: simulates no defects, so there is nothing"),
+        (["--model", "masked-rd", "--anomaly-source", "x"], "--anomaly-source: 'anomaly_source' is not a field"),
+        (["--model", "simulator", "--anomaly-source", "x"], "--anomaly-source x: no such folder; name a folder"),
+        (["--model", "simulator", "--set", "source=water"], "source 'water' of simulated defects: expected one of"),
+        (["--model", "nobody"], "--model nobody: no such model"),
+    ],
+)
+def test_preview_says_what_it_cannot_do(
+    adtool: Run, tmp_path: Path, texture_set: Path, simulator: None, options: list[str], words: str
+) -> None:
+    result = adtool("data", "preview", texture_set, "-o", tmp_path / "sheet.png", *options)
+    assert result.exit_code == 1
+    assert words in result.stderr.replace("\n", " ") and "Traceback" not in result.stderr
+    assert not (tmp_path / "sheet.png").exists()
+
+
+def test_preview_names_a_texture_that_cannot_be_read(
+    adtool: Run, tmp_path: Path, texture_set: Path, simulator: None
+) -> None:
+    (toys.write_pictures(tmp_path / "source", 3) / "001.png").write_bytes(b"no picture")
+    options = ("--model", "simulator", "-o", tmp_path / "sheet.png", "--anomaly-source", tmp_path / "source")
+    result = adtool("data", "preview", texture_set, *options)
+    assert result.exit_code == 1
+    assert "001.png" in result.stderr and "--anomaly-source" in result.stderr.replace("\n", " ")

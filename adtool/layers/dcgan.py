@@ -1,0 +1,139 @@
+"""Strided convolutional encoder and decoder of GANs (Radford et al. 2016; Akcay et al. 2018, "GANomaly")."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2
+"""Of the leaky ReLU in encoders."""
+
+
+def depth_of(size: Sequence[int]) -> int:
+    """How many halvings leave 4 pixels, or up to 7, of the shorter side."""
+    return min(size).bit_length() - 3
+
+
+def grid_of(size: Sequence[int]) -> tuple[int, int]:
+    """(height, width) after all halvings."""
+    return size[0] >> depth_of(size), size[1] >> depth_of(size)
+
+
+def channels_of(size: Sequence[int], base: int, cap: int) -> list[int]:
+    """Channels of every level, finest first: doubled at each halving up to `cap`."""
+    return [min(base << level, cap) for level in range(depth_of(size))]
+
+
+class Encoder(nn.Module):
+    """Images (N, C, H, W) to a code (N, code, 1, 1), by 4x4 convolutions of stride 2 and one over the rest.
+
+    Both sides of `size` are multiples of 2^depth.
+    """
+
+    def __init__(self, size: Sequence[int], base: int, cap: int, code: int, inputs: int = 3) -> None:
+        super().__init__()
+        self.levels = nn.ModuleList()
+        for level, channels in enumerate(channels_of(size, base, cap)):
+            conv = nn.Conv2d(inputs, channels, 4, 2, 1, bias=level == 0)
+            norm = nn.BatchNorm2d(channels) if level else nn.Identity()
+            self.levels.append(nn.Sequential(conv, norm, nn.LeakyReLU(SLOPE)))
+            inputs = channels
+        self.code = nn.Conv2d(inputs, code, grid_of(size))
+        self.apply(_initialise)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Of every level, finest first."""
+        found = []
+        for level in self.levels:
+            images = level(images)
+            found.append(images)
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        code: Tensor = self.code(self.features(images)[-1])
+        return code
+
+
+class Decoder(nn.Module):
+    """A code (N, code, 1, 1) to images in [-1, 1], doubled by transposed convolutions.
+
+    `skip` says which levels of the encoder are joined to their mirror images: "none", "deepest" or "all".
+    """
+
+    def __init__(
+        self, size: Sequence[int], base: int, cap: int, code: int, skip: str = "deepest", outputs: int = 3
+    ) -> None:
+        super().__init__()
+        channels = channels_of(size, base, cap)
+        deepest = len(channels) - 1
+        self.start = _raised(nn.ConvTranspose2d(code, channels[-1], grid_of(size), bias=False))
+        self.joined = [
+            skip == "all" or (skip == "deepest" and level == deepest) for level in reversed(range(deepest + 1))
+        ]
+        """Deepest first."""
+        self.levels = nn.ModuleList()
+        for level, joined in zip(reversed(range(deepest + 1)), self.joined, strict=True):
+            inputs = channels[level] * (2 if joined else 1)
+            narrowed = channels[level - 1] if level else outputs
+            conv = nn.ConvTranspose2d(inputs, narrowed, 4, 2, 1, bias=not level)
+            self.levels.append(_raised(conv) if level else conv)
+        self.apply(_initialise)
+
+    def forward(self, code: Tensor, features: list[Tensor]) -> Tensor:
+        hidden = self.start(code)
+        for level, joined, skipped in zip(self.levels, self.joined, reversed(features), strict=True):
+            hidden = level(torch.cat([hidden, skipped], 1) if joined else hidden)
+        return F.tanh(hidden)
+
+
+class Generator(nn.Module):
+    """Images (N, 3, H, W) in [-1, 1] to restored ones, through a code and the levels that `skip` names."""
+
+    def __init__(self, size: Sequence[int], base: int, cap: int, code: int, skip: str = "deepest") -> None:
+        super().__init__()
+        self.encoder = Encoder(size, base, cap, code)
+        self.decoder = Decoder(size, base, cap, code, skip)
+
+    def encode(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Code and features of every level."""
+        features = self.encoder.features(images)
+        return self.encoder.code(features[-1]), features
+
+    def forward(self, images: Tensor) -> Tensor:
+        restored: Tensor = self.decoder(*self.encode(images))
+        return restored
+
+
+class Discriminator(Encoder):
+    """Images (N, 3, H, W) to features of the deepest level and logits (N, 1), above 0 for what looks real."""
+
+    def __init__(self, size: Sequence[int], base: int, cap: int) -> None:
+        super().__init__(size, base, cap, code=1)
+
+    def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        deepest = self.features(images)[-1]
+        return deepest, self.code(deepest).flatten(1)
+
+    def judge_frozen(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The same, with gradients that reach the images but no parameter."""
+        self.requires_grad_(False)
+        judged = self.judge(images)
+        self.requires_grad_(True)
+        return judged
+
+
+def _raised(conv: nn.ConvTranspose2d) -> nn.Sequential:
+    return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
+
+
+def _initialise(layer: nn.Module) -> None:
+    """Weights from N(0, 0.02), those of batch norms from N(1, 0.02)."""
+    if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.normal_(layer.weight, 0, 0.02)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    if isinstance(layer, nn.BatchNorm2d):
+        nn.init.normal_(layer.weight, 1, 0.02)

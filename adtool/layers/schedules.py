@@ -1,0 +1,19 @@
+"""Learning rates over the steps of a stage."""
+
+from __future__ import annotations
+
+import math
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+
+def warm_up_cosine(optimizer: Optimizer, steps: int, warm_up: float, floor: float) -> LambdaLR:
+    """The rate rises linearly over the share `warm_up` of the steps, then falls as a cosine to its share `floor`."""
+    rising = max(1, round(warm_up * steps))
+
+    def share(step: int) -> float:
+        fallen = min(1.0, max(0, step - rising) / max(1, steps - rising))
+        return min(1.0, (step + 1) / rising) * (floor + (1 - floor) * (1 + math.cos(math.pi * fallen)) / 2)
+
+    return LambdaLR(optimizer, share)

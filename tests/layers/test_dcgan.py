@@ -1,0 +1,65 @@
+import pytest
+import torch
+
+from adtool.layers.dcgan import Decoder, Encoder, depth_of, grid_of
+
+
+def test_levels_follow_the_shorter_side():
+    assert [depth_of((side, side)) for side in (32, 64, 96, 128, 256)] == [3, 4, 4, 5, 6]
+    assert grid_of((128, 128)) == (4, 4) and grid_of((64, 128)) == (4, 8)
+
+
+def test_shapes_are_those_of_the_specification():
+    with torch.device("meta"):
+        encoder, decoder = Encoder((128, 128), 64, 512, 200), Decoder((128, 128), 64, 512, 200)
+        features = encoder.features(torch.empty(2, 3, 128, 128))
+        code = encoder.code(features[-1])
+        hidden = decoder.start(code)
+        images = decoder(code, features)
+    assert [tuple(f.shape[1:]) for f in features] == [
+        (64, 64, 64),
+        (128, 32, 32),
+        (256, 16, 16),
+        (512, 8, 8),
+        (512, 4, 4),
+    ]
+    assert code.shape == (2, 200, 1, 1) and hidden.shape == (2, 512, 4, 4) and images.shape == (2, 3, 128, 128)
+
+
+@pytest.mark.parametrize(("skip", "inputs"), [("none", [512, 512]), ("deepest", [1024, 512]), ("all", [1024, 1024])])
+def test_skips_widen_the_levels_they_join(skip, inputs):
+    with torch.device("meta"):
+        decoder = Decoder((128, 128), 64, 512, 200, skip)
+        encoder = Encoder((128, 128), 64, 512, 200)
+        images = torch.empty(1, 3, 128, 128)
+        assert decoder(encoder(images), encoder.features(images)).shape == images.shape
+    assert [decoder.levels[place][0].in_channels for place in (0, 1)] == inputs
+
+
+@pytest.mark.parametrize("skip", ["none", "deepest", "all"])
+def test_only_joined_features_are_looked_at(skip):
+    torch.manual_seed(0)
+    encoder, decoder = Encoder((32, 32), 4, 8, 6), Decoder((32, 32), 4, 8, 6, skip)
+    features = [f.detach().requires_grad_() for f in encoder.features(torch.rand(2, 3, 32, 32))]
+    code = encoder(torch.rand(2, 3, 32, 32)).detach()
+    grads = torch.autograd.grad(decoder(code, features).sum(), features, allow_unused=True)
+    seen = [grad is not None for grad in grads]
+    assert seen == {"none": [False] * 3, "deepest": [False, False, True], "all": [True] * 3}[skip]
+
+
+def test_images_that_are_not_square_keep_their_shape():
+    encoder, decoder = Encoder((32, 64), 4, 8, 6), Decoder((32, 64), 4, 8, 6)
+    images = torch.rand(2, 3, 32, 64)
+    code = encoder(images)
+    restored = decoder(code, encoder.features(images))
+    assert code.shape == (2, 6, 1, 1) and restored.shape == images.shape and restored.abs().max() <= 1
+
+
+def test_weights_are_drawn_as_in_dcgan_and_nothing_before_a_norm_has_a_bias():
+    torch.manual_seed(0)
+    encoder, decoder = Encoder((64, 64), 16, 64, 20), Decoder((64, 64), 16, 64, 20)
+    assert encoder.levels[2][0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert decoder.levels[1][0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert encoder.levels[3][1].weight.mean().item() == pytest.approx(1, abs=0.02)
+    assert [level[0].bias is None for level in encoder.levels] == [False, True, True, True]
+    assert decoder.levels[0][0].bias is None and decoder.levels[-1].bias is not None
