@@ -62,8 +62,8 @@ class Config(DetectorConfig):
             "pretrain_steps": 200,
             "optimizer": "adam",
             "steps": 1500,
-            "learning_rate": 2e-3,
-            "final_rate": 2e-5,
+            "learning_rate": 1e-3,
+            "final_rate": 1e-5,
         },
     }
 
