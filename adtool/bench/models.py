@@ -1,4 +1,4 @@
-"""Latency of a model's prediction, from images to maps and scores in memory: batch 1, and the batch that is best."""
+"""Latency of a prediction, from images to maps and scores in memory: batches of 1, of 16 and of the best size."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def bench(
     repeats: int | None = None,
     report: Report = silent,
 ) -> dict[str, Any]:
-    """The document of `adtool bench models`: rows for batch 1 and the best of `BATCHES`, or for each of `batches`.
+    """The document of `adtool bench models`: rows for the first, best and last of `BATCHES`, or for each of `batches`.
 
     `pictures` drawn pictures fill memory banks. `seconds` and `repeats` are those of `timing.interleaved`, for all
     batch sizes of a model together. AdtoolError when no model could be timed.
@@ -58,7 +58,7 @@ def _rows(
     named = {str(batch): call for batch, call in calls.items()}
     times = timing.interleaved(named, device=stack.device, seconds=seconds, repeats=repeats)
     rate = {batch: batch / times[str(batch)].median for batch in calls}
-    kept = batches or sorted({1, max(rate, key=lambda batch: rate[batch])})
+    kept = batches or sorted({BATCHES[0], max(rate, key=lambda batch: rate[batch]), BATCHES[-1]})
     return [
         {
             **subject.row,

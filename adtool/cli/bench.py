@@ -125,7 +125,7 @@ def ops(**options: Any) -> None:
     multiple=True,
     type=click.IntRange(1),
     metavar="N",
-    help="Images per prediction; repeatable.  [default: 1 and the best of 1 to 16]",
+    help="Images per prediction; repeatable.  [default: 1, 16 and the best between]",
 )
 @_bench_options(seconds=10.0)
 def models(**options: Any) -> None:

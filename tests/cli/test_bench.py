@@ -147,7 +147,8 @@ def test_models_json_has_the_promised_shape(adtool: Run, tmp_path: Path) -> None
     result = adtool("bench", "models", "--model", "toy", "--pictures", 2, *QUICK, "--json", file)
     assert result.exit_code == 0, result.stderr
     rows = json.loads(file.read_text())["rows"]
-    assert rows[0]["batch"] == 1 and [row["batch"] for row in rows] == sorted({row["batch"] for row in rows})
+    assert rows[0]["batch"] == 1 and rows[-1]["batch"] == 16
+    assert [row["batch"] for row in rows] == sorted({row["batch"] for row in rows})
     for row in rows:
         assert set(row) >= MODEL_KEYS
         assert (row["model"], row["preset"], row["size"], row["runtime"]) == ("toy", "default", [16, 16], "torch")
