@@ -25,8 +25,8 @@ class BasicBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         skip = features if self.downsample is None else self.downsample(features)
-        hidden = F.relu(self.bn1(self.conv1(features)))
-        return F.relu(self.bn2(self.conv2(hidden)) + skip)
+        hidden = F.relu(self.bn1(self.conv1(features)), inplace=True)
+        return F.relu(self.bn2(self.conv2(hidden)).add_(skip), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -47,9 +47,9 @@ class Bottleneck(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         skip = features if self.downsample is None else self.downsample(features)
-        hidden = F.relu(self.bn1(self.conv1(features)))
-        hidden = F.relu(self.bn2(self.conv2(hidden)))
-        return F.relu(self.bn3(self.conv3(hidden)) + skip)
+        hidden = F.relu(self.bn1(self.conv1(features)), inplace=True)
+        hidden = F.relu(self.bn2(self.conv2(hidden)), inplace=True)
+        return F.relu(self.bn3(self.conv3(hidden)).add_(skip), inplace=True)
 
 
 def _downsample(inputs: int, outputs: int, stride: int) -> nn.Sequential | None:
@@ -100,7 +100,7 @@ class ResNet(nn.Module):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """Normalised images (N, C, H, W) -> features after the first convolution and after each layer."""
-        found = [F.relu(self.bn1(self.conv1(images)))]
+        found = [F.relu(self.bn1(self.conv1(images)), inplace=True)]
         features = F.max_pool2d(found[0], 3, 2, 1)
         for number in range(1, len(self.strides)):
             features = self.get_submodule(f"layer{number}")(features)
