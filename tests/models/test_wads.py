@@ -142,15 +142,15 @@ def test_the_losses_are_the_papers(weights, share):
     models = [tiny(**dict(zip(("adv_weight", "con_weight", "lat_weight"), weights, strict=True))) for _ in range(2)]
     for model in models:
         torch.nn.init.constant_(model.segmentation.pyramid.logits.bias, math.log(share / (1 - share)))
-    found = [loss.item() for loss in models[0].stages()[0].losses(pairs())]
-    assert found == pytest.approx(by_hand(models[1], pairs()), rel=1e-5)
+    found = [loss.item() for loss in models[0].stages()[0].losses(pairs(first_seed=2))]
+    assert found == pytest.approx(by_hand(models[1], pairs(first_seed=2)), rel=1e-5)
 
 
 def by_hand(model: Model, batch: Pairs) -> list[float]:
     """L_G + L_seg and L_D in class defaults but for the weights."""
     images, simulated = model.views(batch)
     clean, shown, masks = 2 * images - 1, 2 * simulated.images - 1, simulated.masks
-    assert 0 < (masks.amax((1, 2, 3)) == 1).sum() < 4
+    assert (masks.amax((1, 2, 3)) == 1).sum() == 3  # as many good ones would count as much
     code, features = model.generator.encode(torch.cat([shown, clean]))
     restored = model.generator.decoder(code[:4], [level[:4] for level in features])
     real, fake = (model.discriminator.judge(x)[1].flatten().sigmoid() for x in (clean, restored))
