@@ -51,7 +51,7 @@ SASS = """
 def kernels_of_sources() -> set[str]:
     """Names of all __global__ functions."""
     text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "csrc/kernels").glob("*.cuh"))
-    return set(re.findall(r"__global__ void(?: __launch_bounds__\([^)]*\))?\s+(\w+)\(", text))
+    return set(re.findall(r"__global__ void(?: __launch_bounds__\((?:[^()]|\([^()]*\))*\))?\s+(\w+)\(", text))
 
 
 def test_the_page_lists_the_kernels_of_the_sources():
