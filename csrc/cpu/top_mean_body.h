@@ -114,6 +114,7 @@ void share_out(Element element, const void* data, int64_t begin, int64_t end, do
       for (int u = 0; n == STEP && u < 4; ++u) below[u] = load(x + i + u * LANES<T>) < limit;
       if (!any(~(below[0] & below[1] & below[2] & below[3]))) continue;
       for (int64_t j = 0; j < n; j += LANES<T>) {
+        if (!any(~below[j / LANES<T>])) continue;
         const int64_t lanes = n - j < LANES<T> ? n - j : LANES<T>;
         T value[LANES<T>];
         store(value, load(x + i + j, lanes));
