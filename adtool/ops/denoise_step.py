@@ -28,6 +28,10 @@ torch.library.define(
     "adtool::denoise_step",
     "(Tensor x, Tensor eps, Tensor t, Tensor schedule, int seed, Tensor sample_id, float clip) -> Tensor",
 )
+torch.library.define(
+    "adtool::denoise_step_backward",
+    "(Tensor grad, Tensor x, Tensor eps, Tensor t, Tensor schedule, float clip) -> (Tensor, Tensor)",
+)
 
 
 def ddpm_schedule(alpha_bar: Tensor, variance: str = "small") -> Tensor:
@@ -94,6 +98,27 @@ def _shape(x: Tensor, eps: Tensor, t: Tensor, schedule: Tensor, seed: int, sampl
     return torch.empty_like(x, memory_format=dense_format(x))
 
 
+def reference_backward(
+    grad: Tensor, x: Tensor, eps: Tensor, t: Tensor, schedule: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
+    """The gradient of the formula to x and eps; an x0 that was cut off passes nothing on."""
+    a, b, c, d, _ = rows_of(schedule, t, x)
+    wide = grad.to(schedule.dtype)
+    inside = (b * x.to(schedule.dtype) + c * eps.to(schedule.dtype)).abs() <= clip
+    through = torch.where(inside, wide * a, 0)
+    still, layout = t.view(a.shape) == 0, dense_format(x)
+    along_x = torch.where(still, wide, through * b + wide * d).to(x.dtype)
+    along_eps = torch.where(still, 0, through * c).to(eps.dtype)
+    return along_x.contiguous(memory_format=layout), along_eps.contiguous(memory_format=layout)
+
+
+def _shape_backward(
+    grad: Tensor, x: Tensor, eps: Tensor, t: Tensor, schedule: Tensor, clip: float
+) -> tuple[Tensor, Tensor]:
+    layout = dense_format(x)
+    return torch.empty_like(x, memory_format=layout), torch.empty_like(x, memory_format=layout)
+
+
 def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     x, eps, t, schedule, _, _, ctx.clip = inputs
     ctx.save_for_backward(x, eps, t, schedule)
@@ -101,18 +126,14 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     x, eps, t, schedule = ctx.saved_tensors
-    rows = schedule[t].view(-1, 5, *[1] * (x.dim() - 1))
-    a, b, c, d, _ = rows.unbind(1)
-    going = t.view(a.shape) > 0
-    wide = grad.to(schedule.dtype)
-    inside = (b * x.to(schedule.dtype) + c * eps.to(schedule.dtype)).abs() <= ctx.clip
-    through_x0 = wide * a * (inside & going)
-    along_x = torch.where(going, through_x0 * b + wide * d, wide)
-    return along_x.to(x.dtype), (through_x0 * c).to(eps.dtype), None, None, None, None, None
+    along_x, along_eps = torch.ops.adtool.denoise_step_backward(grad, x, eps, t, schedule, ctx.clip)
+    return along_x, along_eps, None, None, None, None, None
 
 
 torch.library.impl("adtool::denoise_step", "default", reference)
+torch.library.impl("adtool::denoise_step_backward", "default", reference_backward)
 torch.library.register_fake("adtool::denoise_step", _shape)
+torch.library.register_fake("adtool::denoise_step_backward", _shape_backward)
 torch.library.register_autograd("adtool::denoise_step", _gradient, setup_context=_save)
 
 
