@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from adtool.ops._native import kernel_of
-from adtool.ops.denoise_step import ddim_schedule, ddpm_schedule, denoise_step, reference
+from adtool.ops.denoise_step import ddim_schedule, ddpm_schedule, denoise_step, reference, reference_backward
 from adtool.ops.philox_normal import philox_normal
 from adtool.ops.q_sample import forward_schedule, q_sample
 
@@ -164,6 +164,19 @@ def test_gradient_is_the_derivative(clip):
     schedule = ddpm_schedule(ALPHA_BAR)
     leaves = (x.requires_grad_(), eps.requires_grad_())
     assert torch.autograd.gradcheck(lambda a, b: denoise_step(a, b, t, schedule, 5, number, clip), leaves)
+
+
+def test_gradient_of_one_step_by_hand(layout):
+    # the first is cut off: 0.25 g; the second is not: (3 * 2 + 0.25) g and 3 * -1 g; the third is done
+    schedule = torch.tensor([[9.0, 9, 9, 9, 9], [3, 2, -1, 0.25, 0]])
+    x, eps, t = torch.tensor([1.0, 0.5, 7.0]), torch.tensor([0.5, 0.4, 1.0]), torch.tensor([1, 1, 0])
+    grad, x, eps = (
+        layout(part.view(3, 1, 1, 1).expand(3, 2, 5, 4)) for part in (torch.tensor([4.0, 2.0, 3.0]), x, eps)
+    )
+    for backward in (torch.ops.adtool.denoise_step_backward, reference_backward):
+        along_x, along_eps = backward(grad, x, eps, t, schedule, 1.0)
+        assert along_x[:, 1, 2, 3].tolist() == [1.0, 12.5, 3.0] and along_eps[:, 1, 2, 3].tolist() == [0.0, -6.0, 0.0]
+        assert torch.equal(along_x, along_x[:, :1, :1, :1].expand_as(x)) and along_x.stride() == along_eps.stride()
 
 
 def test_gradient_is_none_through_a_clipped_sample():
