@@ -78,7 +78,7 @@ def table(document: dict[str, Any]) -> str:
     for row in sorted(document["rows"], key=key):
         values = [row["metrics"][name] for name in METRICS]
         cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in values]
-        weights = "random" if row["weights"] == "random" else "ImageNet"
+        weights = {"random": "random", None: "none"}.get(row["weights"], "ImageNet")
         start = [row["data"], row["model"], row["preset"], weights, str(row["seed"])]
         end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}"]
         lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
