@@ -36,8 +36,14 @@ class SameConv2d(nn.Conv2d):
         if self.stride[0] == 1:  # an odd kernel pads evenly
             return super().forward(input)
         height, width = (self._missing(length) for length in input.shape[-2:])
-        padded = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
-        return super().forward(padded)
+        if self.out_channels > self.stride[0] ** 2 * self.in_channels:  # less to copy than of the result
+            padded = F.pad(input, (width // 2, width - width // 2, height // 2, height - height // 2))
+            return super().forward(padded)
+        # Where a side lacks the odd pixel, both get a whole step more, and the first row or column is dropped.
+        up, left = height % 2, width % 2
+        padding = height // 2 + up * self.stride[0], width // 2 + left * self.stride[1]
+        result = F.conv2d(input, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        return result[..., up:, left:]
 
     def _missing(self, length: int) -> int:
         """Pixels to add along an axis of `length` so that the output has ceil(length / stride) positions."""

@@ -76,6 +76,21 @@ def test_same_padding_puts_the_odd_pixel_last():
     assert torch.equal(convolution(ramp), expected)
 
 
+@pytest.mark.parametrize("size", [(8, 8), (9, 8), (8, 11), (7, 5), (1, 2)])
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize(("inputs", "outputs", "groups"), [(4, 4, 4), (2, 12, 1)])  # result or input is the smaller
+def test_same_padding_is_zeros_around_the_image(size, kernel, inputs, outputs, groups):
+    convolution = SameConv2d(inputs, outputs, kernel, stride=2, groups=groups).double()
+    images = torch.randn(2, inputs, *size, dtype=torch.float64)
+    missing = [2 * -(-length // 2) - 2 + kernel - length for length in size]
+    (top, bottom), (left, right) = ((lacks // 2, lacks - lacks // 2) for lacks in missing)
+    around = torch.nn.functional.pad(images, (left, right, top, bottom))
+    expected = torch.nn.functional.conv2d(around, convolution.weight, stride=2, groups=groups)
+    found = convolution(images)
+    assert found.shape[2:] == tuple(-(-length // 2) for length in size)
+    torch.testing.assert_close(found, expected)
+
+
 def test_a_backbone_stays_in_eval_mode_and_takes_no_gradient():
     backbone = Backbone("resnet18", (4,)).train()
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
