@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "instruction_set.h"
-#include "tensors.h"
+#include "top_maps.h"
 
 namespace adtool {
 
@@ -110,13 +110,6 @@ std::vector<double> largest(Element element, const void* x, int64_t begin, int64
   return found.take();
 }
 
-// Pixels of a map; an error unless n of them can be asked for.
-int64_t pixels_of(const Tensor& maps, int64_t n) {
-  const int64_t images = maps.size(0), pixels = images == 0 ? 0 : maps.numel() / images;
-  STD_TORCH_CHECK(n >= 1 && (n <= pixels || images == 0), "n: expected 1 to ", pixels, " pixels, got ", n);
-  return pixels;
-}
-
 Tensor top_mean(const Tensor& input, int64_t n) {
   const Element element = element_of_features(input, "maps");
   const Tensor maps = dense(input);
@@ -140,11 +133,7 @@ Tensor top_mean(const Tensor& input, int64_t n) {
 }
 
 Tensor top_mean_backward(const Tensor& output_grad, const Tensor& input, int64_t n) {
-  const Element element = element_of_features(input, "maps");
-  STD_TORCH_CHECK(output_grad.dim() == 1 && output_grad.size(0) == input.size(0), "grad: expected (", input.size(0),
-                  ",), one for each map, got ", shape_of(output_grad));
-  STD_TORCH_CHECK(output_grad.scalar_type() == compute_dtype(element),
-                  "grad: expected float64 for float64 maps, float32 for all others");
+  const Element element = element_of_maps(input, output_grad);
   const Tensor maps = torch::stable::contiguous(input), grad = torch::stable::contiguous(output_grad);
   const int64_t pixels = pixels_of(maps, n);
   const Tensor gradient = torch::stable::new_zeros(maps, {maps.size(0), maps.size(1), maps.size(2), maps.size(3)});

@@ -29,8 +29,7 @@ const char* with_geometry(Planes planes, std::initializer_list<const void*> feat
   } else {
     packs ? geometry.template operator()<V, true>() : geometry.template operator()<1, true>();
   }
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace

@@ -13,8 +13,7 @@ const char* launch_cosine_map(Element element, DistanceMaps maps, MapTarget targ
   } else {
     ADTOOL_LAUNCH(blocks, MAP_THREADS, 0, stream, cosine_map<float>)(maps, target, done);
   }
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace adtool::cuda

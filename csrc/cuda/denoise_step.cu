@@ -6,14 +6,6 @@
 #include "kernels/launch.cuh"
 
 namespace adtool::cuda {
-namespace {
-
-const char* launched() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
-}  // namespace
 
 const char* launch_denoise_step(Element element, const void* x, const void* eps, void* y, Samples samples, Draws draws,
                                 const void* schedule, int64_t rows, double clip, void* stream) {

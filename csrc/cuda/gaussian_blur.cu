@@ -6,11 +6,6 @@
 namespace adtool::cuda {
 namespace {
 
-const char* launched() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 template <class In, class Out, int V>
 void launch_pass(const In* x, Out* y, const Compute<In>* taps, BlurPass pass, void* stream) {
   using Tile = BlurTile<In, Out, V>;

@@ -44,8 +44,7 @@ const char* launch_picks(const Cover& cover, int64_t begin, int64_t end, void* s
       launch<S, 1>(cover, begin, end, stream);
     }
   });
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace adtool::cuda

@@ -15,8 +15,7 @@ const char* with_packs(const NodeGraph& graph, bool packs, const Launch& launch)
   const int64_t threads = packs ? count / V : count;
   const unsigned blocks = static_cast<unsigned>((threads + NODE_THREADS - 1) / NODE_THREADS);
   packs ? launch.template operator()<V>(blocks) : launch.template operator()<1>(blocks);
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 template <class S>

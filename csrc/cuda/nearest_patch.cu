@@ -10,11 +10,6 @@ namespace {
 
 constexpr int64_t BLOCKS = 4;  // of a multiprocessor: two at a time, twice
 
-const char* launched() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 unsigned blocks(int64_t count, int64_t of) {
   return static_cast<unsigned>((count + of - 1) / of);
 }

@@ -17,8 +17,7 @@ const char* launch_philox_normal(Element element, void* out, Samples samples, Dr
       ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, fill_with_noise<S, 1>)(to, samples, draws);
     }
   });
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace adtool::cuda

@@ -21,8 +21,7 @@ const char* launch_q_sample(Element element, const void* x, void* y, Samples sam
       ADTOOL_LAUNCH(blocks, NOISE_THREADS, 0, stream, noise_samples<S, 1>)(from, to, samples, draws, table, rows);
     }
   });
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace adtool::cuda

@@ -25,8 +25,7 @@ const char* with_geometry(Planes planes, bool packs, const Launch& launch) {
     packs ? launch.template operator()<RowTeam<T, BLOCK>, V>(count)
           : launch.template operator()<RowTeam<T, BLOCK>, 1>(count);
   }
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+  return launched();
 }
 
 }  // namespace

@@ -4,14 +4,6 @@
 #include "kernels/top_mean.cuh"
 
 namespace adtool::cuda {
-namespace {
-
-const char* launched() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
-}  // namespace
 
 const char* launch_top_mean_forward(Element element, const void* maps, void* mean, TopOfMaps top, void* stream) {
   if (top.images == 0) return nullptr;

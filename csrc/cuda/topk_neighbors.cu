@@ -6,11 +6,6 @@
 namespace adtool::cuda {
 namespace {
 
-const char* launched() {
-  const cudaError_t error = cudaGetLastError();
-  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
-}
-
 unsigned blocks(int64_t count, int64_t of) {
   return static_cast<unsigned>((count + of - 1) / of);
 }

@@ -7,12 +7,11 @@
 #include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
 #include "kernels/two_floats.cuh"
+#include "kernels/warp.cuh"
 #include "planes.h"
 
 namespace adtool::cuda {
 
-constexpr int WARP = 32;
-constexpr unsigned ALL = 0xffffffffu;
 constexpr int DISTANCE_THREADS = 256;
 constexpr int DISTANCE_BLOCKS =
     2;                   // on a multiprocessor at least: 128 registers a thread, which leaves nothing to spill

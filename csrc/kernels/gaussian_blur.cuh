@@ -6,10 +6,10 @@
 #include "cuda/gaussian_blur.h"
 #include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
+#include "kernels/warp.cuh"
 
 namespace adtool::cuda {
 
-constexpr int WARP = 32;
 constexpr int BLUR_THREADS = 128;
 constexpr int LINE = 128;  // bytes that memory is read in
 
@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(WARP) blur_taps(T* taps, Exact sigma, int radi
   const auto half = [=](int k) { return k == 0 ? Exact(1) : exp(Exact(-0.5) * (k / sigma) * (k / sigma)); };
   Exact sum = 0;
   for (int k = threadIdx.x; k <= radius; k += WARP) sum += half(k);
-  for (int step = WARP / 2; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  for (int step = WARP / 2; step > 0; step /= 2) sum += __shfl_xor_sync(ALL, sum, step);
   for (int k = threadIdx.x; k <= radius; k += WARP) taps[k] = static_cast<T>(half(k) / (2 * sum - 1));
 }
 

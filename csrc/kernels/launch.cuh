@@ -32,3 +32,13 @@ using Shared = T;
   auto* const name = static_cast<__VA_ARGS__*>(::adtool::emulation::dynamic_shared_memory(::adtool::emulation::here()))
 
 #endif
+
+namespace adtool::cuda {
+
+// nullptr, or what CUDA found wrong with the launches so far.
+inline const char* launched() {
+  const cudaError_t error = cudaGetLastError();
+  return error == cudaSuccess ? nullptr : cudaGetErrorString(error);
+}
+
+}  // namespace adtool::cuda

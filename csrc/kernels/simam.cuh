@@ -6,17 +6,17 @@
 
 #include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
+#include "kernels/warp.cuh"
 #include "planes.h"
 
 namespace adtool::cuda {
 
-constexpr int WARP = 32;
 constexpr int BLOCK = 256;        // threads
 constexpr int BLOCKS_PER_SM = 3;  // at least: 80 registers a thread, which leaves nothing to spill
 
 template <class T>
 __device__ T sum_warp(T value) {
-  for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL, value, step);
   return value;
 }
 

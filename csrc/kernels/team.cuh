@@ -4,11 +4,9 @@
 
 #include "kernels/launch.cuh"
 #include "kernels/storage.cuh"
+#include "kernels/warp.cuh"
 
 namespace adtool::cuda {
-
-constexpr int WARP = 32;
-constexpr unsigned ALL = 0xffffffffu;
 
 template <int SIZE>
 struct Team {

@@ -7,10 +7,10 @@
 #include "kernels/launch.cuh"
 #include "kernels/order_keys.cuh"
 #include "kernels/storage.cuh"
+#include "kernels/warp.cuh"
 
 namespace adtool::cuda {
 
-constexpr int WARP = 32;
 constexpr int TOP_THREADS = 512;
 constexpr int TOP_BLOCKS = 2;  // on a multiprocessor at least: 64 registers a thread, which leaves nothing to spill
 constexpr int AT_ONCE = 4;     // packs that a thread waits for
@@ -58,7 +58,7 @@ __device__ inline void find_digit(const uint32_t* counts, uint32_t n, Digit& fou
   for (int i = 0; i < SHARE; ++i) sum += counts[largest - i];
   uint32_t above = sum;
   for (int step = 1; step < WARP; step *= 2) {
-    const uint32_t before = __shfl_up_sync(0xffffffffu, above, step);
+    const uint32_t before = __shfl_up_sync(ALL, above, step);
     above += lane >= step ? before : 0;
   }
   above -= sum;
@@ -110,7 +110,7 @@ __device__ Smallest<Key<S>> smallest_of_map(const S* x, uint32_t pixels, uint32_
 // The sum for the first thread.
 __device__ inline double sum_block(double value) {
   ADTOOL_SHARED(parts, double[TOP_THREADS / WARP]);
-  for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(0xffffffffu, value, step);
+  for (int step = WARP / 2; step > 0; step /= 2) value += __shfl_xor_sync(ALL, value, step);
   if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = value;
   __syncthreads();
   value = 0;
