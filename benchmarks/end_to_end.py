@@ -128,12 +128,16 @@ def cases(data: Path) -> dict[str, Case]:
 
 
 def serve(data: Path) -> None:
-    """Run the cases that standard input names; their names first, then the seconds of each."""
+    """Run the cases that standard input names; whether there is native code and their names first, then the seconds of each."""
+    # that of an editable install would lend a checkout without native code its own
+    sys.meta_path[:] = [finder for finder in sys.meta_path if "EditableFinder" not in getattr(finder, "__name__", "")]
     import torch
+
+    from adtool.ops._native import native_info
 
     torch.set_num_threads(os.cpu_count() or 1)
     known = cases(data)
-    print(json.dumps(list(known)), flush=True)
+    print(json.dumps([native_info()["built"], list(known)]), flush=True)
     for line in sys.stdin:
         print(json.dumps(known[json.loads(line)]()), flush=True)
 
@@ -142,12 +146,14 @@ class Checkout:
     """A process with the package of one checkout."""
 
     def __init__(self, tree: Path, data: Path) -> None:
+        if not (tree / "adtool").is_dir():
+            raise SystemExit(f"{tree}: expected a folder with the package adtool in it")
         command = [sys.executable, __file__, "--serve", str(data.resolve())]
         environment = {**os.environ, "PYTHONPATH": str(tree.resolve())}
         self.process = subprocess.Popen(
             command, env=environment, cwd=tree, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
-        self.cases: list[str] = self._answer()
+        self.native, self.cases = self._answer()
 
     def _answer(self) -> Any:
         assert self.process.stdout is not None
@@ -189,9 +195,13 @@ def main() -> None:
     @click.option("--rounds", default=5, show_default=True)
     @click.option("--output", type=click.Path(path_type=Path), help="Write the rows as JSON.")
     def command(old: Path, new: Path, data: Path, rounds: int, output: Path | None) -> None:
-        rows = compare(Checkout(old, data), Checkout(new, data), rounds)
+        both = Checkout(old, data), Checkout(new, data)
+        native = dict(zip(("old", "new"), (each.native for each in both), strict=True))
+        print(f"native code: {native}", file=sys.stderr)
+        rows = compare(*both, rounds)
         if output:
-            output.write_text(json.dumps({"data": data.name, "rows": rows}, indent=1) + "\n", encoding="utf-8")
+            document = {"data": data.name, "native": native, "rows": rows}
+            output.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
     command()
 
