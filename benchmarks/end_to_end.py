@@ -128,7 +128,7 @@ def cases(data: Path) -> dict[str, Case]:
 
 
 def serve(data: Path) -> None:
-    """Answer with whether there is native code and the cases, then with the seconds of each that standard input names."""
+    """Tell whether there is native code, name the cases, then time each that standard input names."""
     # that of an editable install would lend a checkout without native code its own
     sys.meta_path[:] = [finder for finder in sys.meta_path if "EditableFinder" not in getattr(finder, "__name__", "")]
     import torch
