@@ -9,7 +9,7 @@ from adtool.ops._native import kernel_of
 from adtool.ops.simam import reference, reference_backward, simam, simam_energy
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
-SHAPES = [(2, 3, 5, 7), (1, 5, 1, 1), (2, 131, 3, 3), (1, 2, 1, 300), (3, 70, 8, 8)]
+SHAPES = [(2, 3, 5, 7), (1, 5, 1, 1), (2, 131, 3, 3), (1, 2, 1, 300), (3, 70, 8, 8), (1, 67, 40, 41), (1, 2, 96, 97)]
 native_only = pytest.mark.skipif(kernel_of("simam", "cpu") != "native", reason="the native library is not built")
 EMPTY = [(0, 3, 4, 4), (2, 0, 4, 4), (2, 3, 0, 4)]
 
@@ -47,6 +47,11 @@ def test_simam_of_one_pixel_has_no_variance():
 def test_simam_matches_the_published_formula():
     x = features((2, 3, 4, 5), torch.float64)
     torch.testing.assert_close(simam(x, 1e-4), by_loops(x, 1e-4), rtol=1e-12, atol=1e-12)
+
+
+def test_simam_is_right_to_a_few_units_in_the_last_place(layout):
+    x = layout(features((2, 64, 16, 16)))
+    torch.testing.assert_close(simam(x).double(), reference(x.double()), rtol=4e-7, atol=0)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
