@@ -219,6 +219,8 @@ def test_a_test_has_the_name_of_what_it_tests() -> None:
         folder, stem = PACKAGE / Path(name).parent, test.stem.removeprefix("test_")
         candidates = [folder / stem, *folder.glob(f"{stem}.py"), *folder.glob(f"_{stem}.py")]
         assert name in beyond or any(path.exists() for path in candidates), f"tests/{name}.py tests nothing of its name"
+    stems = [test.stem for test in (ROOT / "tests").rglob("*.py") if test.stem != "conftest"]
+    assert sorted(stems) == sorted(set(stems)), "pytest imports test modules by their stem: no two may share one"
 
 
 def test_names_say_what_is_inside() -> None:
