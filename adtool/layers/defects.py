@@ -60,6 +60,12 @@ class Simulation:
     least_area: int = 16
     """A mask of fewer pixels is drawn again, `redraws` times, and then not confined to the foreground."""
     redraws: int = 10
+    turned: float = 1.0
+    """Share of logical fillings that are turned freely; of the others half are moved, and half lie as they are."""
+    moved: float = 0.3
+    """By how much of the height a moved one is at most, and by half of that share of the width, either way."""
+    least_change: float = 0.0
+    """A pixel counts as defective if one within 2 pixels, in some channel, changed by more."""
     source: str = "mixed"
     """What structural defects are filled with: "texture", "self" or, each as likely, "mixed"."""
     augmented: bool = False
@@ -110,7 +116,7 @@ def simulate(
     if images.dim() != 4 or others.shape != images.shape or seeds.shape != images.shape[:1]:
         shapes = [tuple(part.shape) for part in (images, others, seeds)]
         raise ValueError(f"expected images and others (N, 3, H, W) and seeds (N,), got {shapes}")
-    drawn = uniform(seeds, CHOICES, 8)
+    drawn = uniform(seeds, CHOICES, 12)
     painted, masks = images.clone(), torch.zeros_like(images[:, :1])
     at = (drawn[:, 0] >= simulation.intact).nonzero().flatten()
     if len(at):
@@ -120,6 +126,9 @@ def simulate(
         filling = _filling(own, others[at], seeds[at], drawn, logical, simulation, textures)
         delta = between(drawn[:, 2, None, None, None], *simulation.delta)
         painted[at] = torch.where(found, filling * delta + own * (1 - delta), own)
+        if simulation.least_change > 0:
+            found &= _changed(own, painted[at], simulation.least_change)
+            painted[at] = torch.where(found, painted[at], own)
         masks[at] = found.to(masks.dtype)
     return Simulated(painted, masks)
 
@@ -190,7 +199,7 @@ def _filling(
     textured = ~logical & (drawn[:, 3] < share)
     filling = torch.empty_like(images)
     if len(at := logical.nonzero().flatten()):
-        filling[at] = rotate(others[at], drawn[at, 4] - 0.5, "border")
+        filling[at] = _placed(others[at], drawn[at], simulation)
     if len(at := textured.nonzero().flatten()):
         filling[at] = _textures(seeds[at], drawn[at, 5], images, simulation, textures)
     if len(at := (~logical & ~textured).nonzero().flatten()):
@@ -199,6 +208,20 @@ def _filling(
         return filling
     low, high = 1 - simulation.jitter, 1 + simulation.jitter
     return jitter(filling, between(drawn[:, 6], low, high), between(drawn[:, 7], low, high))
+
+
+def _placed(others: Tensor, drawn: Tensor, simulation: Simulation) -> Tensor:
+    """Other images, turned freely, moved, or as they lie."""
+    kind = drawn[:, 8]
+    turned, moved = kind < simulation.turned, kind >= (1 + simulation.turned) / 2
+    reach = simulation.moved * torch.tensor([0.5, 1.0], device=others.device)
+    shift = (2 * drawn[:, 9:11] - 1) * reach * moved[:, None]
+    return rotate(others, torch.where(turned, drawn[:, 4] - 0.5, 0.0), "border", shift)
+
+
+def _changed(images: Tensor, painted: Tensor, least: float) -> Tensor:
+    """Where a pixel nearby changed by more than `least`, (N, 1, H, W)."""
+    return F.max_pool2d((painted - images).abs().amax(1, keepdim=True), 5, 1, 2) > least
 
 
 def _textures(

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adtool.layers.backbones import Backbone
+from adtool.layers.encoders import STRIDES
 from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
 
 PRIOR = 0.1
@@ -48,7 +50,7 @@ class PyramidSegmentation(nn.Module):
 
 
 class PairSegmentation(nn.Module):
-    """Images and what they are compared with, (N, 3, H, W) each, to logits (N, 1, H, W): a ResNet and a pyramid.
+    """Images and what they are compared with, (N, 3, H, W) in [-1, 1], to logits (N, 1, H, W): a ResNet and a pyramid.
 
     The two are six channels of one image or, `siamese`, told apart by the distance of their features.
     """
@@ -68,6 +70,27 @@ class PairSegmentation(nn.Module):
         if self.siamese:
             levels = [(ours - theirs).abs() for ours, theirs in (level.chunk(2) for level in levels)]
         logits: Tensor = self.pyramid(levels)
+        return logits
+
+
+class PublishedPairSegmentation(nn.Module):
+    """The same with the features of a published network that stays as it is, at strides 2 to 32.
+
+    The pyramid sees the features of both side by side or, `siamese`, their distance. No gradient reaches the images.
+    """
+
+    def __init__(self, backbone: str, width: int, *, siamese: bool) -> None:
+        super().__init__()
+        self.siamese = siamese
+        self.encoder = Backbone(backbone, STRIDES)
+        channels = self.encoder.channels
+        self.pyramid = PyramidSegmentation([count if siamese else 2 * count for count in channels], width)
+
+    def forward(self, images: Tensor, others: Tensor) -> Tensor:
+        with torch.no_grad():
+            levels = self.encoder((torch.cat([images, others]) + 1) / 2)
+        pairs = [level.chunk(2) for level in levels]
+        logits: Tensor = self.pyramid([(a - b).abs() if self.siamese else torch.cat([a, b], 1) for a, b in pairs])
         return logits
 
 

@@ -14,6 +14,15 @@ GRID, COUNT, SIDES, PLACES = range(4)
 """Streams of random numbers."""
 
 
+def hidden_pixels(
+    seeds: Tensor, size: tuple[int, int], patch: int, ratio: float, *, cells: bool = False, large: bool = True
+) -> Tensor:
+    """(N, 1, H, W), 1 where hidden: cells of `patch` pixels or, with `cells`, so many along a side, and rectangles."""
+    cell = [-(-side // patch) if cells else patch for side in size]
+    masks = grid_masks(seeds, size, (cell[0], cell[1]), ratio)
+    return torch.maximum(masks, large_masks(seeds, size)) if large else masks
+
+
 def grid_masks(seeds: Tensor, size: tuple[int, int], cell: tuple[int, int], ratio: float) -> Tensor:
     """(N, 1, H, W), 1 where hidden: of the cells of `cell` (height, width) pixels exactly round(ratio * cells)."""
     rows, columns = -(-size[0] // cell[0]), -(-size[1] // cell[1])

@@ -20,6 +20,13 @@ def convolution_norm_relu(inputs: int, outputs: int, kernel: int, stride: int = 
     return nn.Sequential(convolution(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs), nn.ReLU())
 
 
+def initialise(module: nn.Module) -> None:
+    """He et al. 2015 for every convolution that a norm follows, from its outputs."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d) and layer.bias is None:
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+
+
 def _resample(inputs: int, outputs: int, step: Step) -> nn.Module:
     """3x3 convolution that keeps or halves the resolution, or a 2x2 transposed one that doubles it."""
     if step == "up":

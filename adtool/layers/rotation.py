@@ -35,9 +35,14 @@ def turned_grid(turns: Tensor, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
     return cos * x - sin * y, sin * x + cos * y
 
 
-def rotate(images: Tensor, turns: Tensor, padding: str) -> Tensor:
-    """(N, C, H, W) turned about the centre by (N,) turns, bilinear; beyond them `padding`, "zeros" or "border"."""
+def rotate(images: Tensor, turns: Tensor, padding: str, shift: Tensor | None = None) -> Tensor:
+    """(N, C, H, W) turned about the centre by (N,) turns, bilinear; beyond them `padding`, "zeros" or "border".
+
+    Then moved by `shift` (N, 2), shares of width and height to the left and up.
+    """
     height, width = images.shape[2:]
     x, y = turned_grid(turns, (height, width))
     grid = torch.stack((x * (2 / width), y * (2 / height)), dim=3)
+    if shift is not None:
+        grid = grid + 2 * shift[:, None, None]
     return F.grid_sample(images, grid, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adtool.layers.residual import convolution_norm_relu
+from adtool.layers.residual import convolution_norm_relu, initialise
 
 
 def upsampled(features: Tensor, size: torch.Size | tuple[int, int]) -> Tensor:
@@ -24,6 +24,7 @@ class AuxiliaryHead(nn.Module):
     def __init__(self, inputs: int, inner: int, outputs: int) -> None:
         super().__init__()
         self.body = nn.Sequential(convolution_norm_relu(inputs, inner, 3), nn.Conv2d(inner, outputs, 1))
+        initialise(self)
 
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         return upsampled(self.body(features), size)
@@ -54,6 +55,7 @@ class Decoder(nn.Module):
             inputs = level
         self.head = nn.Sequential(convolution_norm_relu(inputs, inputs, 3), nn.Conv2d(inputs, outputs, 3, padding=1))
         self.deep_skips = deep_skips
+        initialise(self)
 
     def forward(self, levels: Sequence[Tensor], deepest: Tensor) -> Tensor:
         hidden = deepest

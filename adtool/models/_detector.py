@@ -123,6 +123,24 @@ class DetectorConfig:
                 raise AdtoolError(f"--set {name}: not a field of this model; fields: {', '.join(known)}")
         return replace(self, **values)
 
+    def one_of(self, **choices: Sequence[Any]) -> None:
+        """AdtoolError unless every field named has one of the values given."""
+        for name, allowed in choices.items():
+            if (value := getattr(self, name)) not in allowed:
+                raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(map(str, allowed))}")
+
+    def at_least(self, least: float, *names: str) -> None:
+        """AdtoolError where a field named is below `least`; None is not."""
+        for name in names:
+            if (value := getattr(self, name)) is not None and value < least:
+                raise AdtoolError(f"--set {name}={value}: expected at least {least}")
+
+    def shares(self, *names: str) -> None:
+        """AdtoolError unless every field named is from 0 to 1."""
+        for name in names:
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise AdtoolError(f"--set {name}={value}: expected a share from 0 to 1")
+
 
 class Detector(nn.Module):
     """Base of every model. Subclasses take their `Config` as only constructor argument and hold it as `config`."""

@@ -8,8 +8,9 @@ parts of the image by attention and by a graph; its result also enters every lat
 Where we differ, and what the paper leaves open: images are in [-1, 1] for both networks; z of the SG block is 2;
 channels of the decoder, auxiliary heads and discriminator are those that give the paper's 20 M parameters and 23 GFLOP;
 the second network's auxiliary loss is the focal loss; its rate rises over the first tenth of the steps and falls as a
-cosine, and gradients are clipped to norm 5. Without attention the graph compares the features themselves. `default` and
-`small` are narrower and use Adam. On an even texture `logical=false` learns faster: there, another piece is no defect.
+cosine, and gradients are clipped to norm 5. Without attention the graph compares the features themselves.
+`default` and `small` leave the first network out: their encoder is a published network that stays as it is. They use
+Adam and the focal losses alone, see half of the images in a random view, and logical defects that are not turned too.
 The paper reports 98.5 / 97.5 (image, pixel AUROC in percent) over MVTec AD and 90.3 (image AUROC) over MVTec LOCO AD
 with the `paper` preset.
 """
@@ -24,17 +25,33 @@ import torch
 from torch import Tensor, nn
 
 from adtool.errors import AdtoolError
-from adtool.layers.backbones import IMAGENET, Backbone
+from adtool.layers.backbones import Backbone
 from adtool.layers.defects import SLSG, Simulated, simulate
+from adtool.layers.encoders import LearntEncoder, PublishedEncoder
 from adtool.layers.inpainting import Inpainting
-from adtool.layers.inpainting_masks import grid_masks, large_masks
+from adtool.layers.inpainting_masks import hidden_pixels
 from adtool.layers.losses import focal_loss, l1_loss
-from adtool.layers.resnet import BasicBlock, ResNet
 from adtool.layers.schedules import warm_up_cosine
 from adtool.layers.sg_block import SGBlock
 from adtool.layers.unet import AuxiliaryHead, Decoder
+from adtool.layers.views import random_views
 from adtool.models._detector import Batches, Detector, DetectorConfig, Pairs, Prediction, Report, Stage, silent
 from adtool.ops.top_mean import top_mean
+
+DEFAULT: dict[str, Any] = {
+    "channels": 32,
+    "encoder_init": "frozen",
+    "optimizer": "adam",
+    "steps": 1000,
+    "learning_rate": 1e-3,
+    "final_rate": 1e-5,
+    "l1_weight": 0.0,
+    "views": 0.5,
+    "turned": 0.34,
+    "least_change": 0.03,
+    "pretrain_steps": 1000,
+    "discriminator_channels": 32,
+}
 
 
 @dataclass(frozen=True)
@@ -44,26 +61,16 @@ class Config(DetectorConfig):
     PAPER: ClassVar[str] = "Yang, Liu, Yang & Wu 2023, https://arxiv.org/abs/2305.00398"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "default": {
-            "channels": 32,
-            "discriminator_channels": 32,
-            "pretrain_steps": 1000,
-            "optimizer": "adam",
-            "learning_rate": 1e-3,
-            "final_rate": 1e-5,
-        },
+        "default": DEFAULT,
         "small": {
+            **DEFAULT,
             "height": 128,
             "width": 128,
             "channels": 24,
             "last_stride": 1,
             "mask_patch": 4,
-            "discriminator_channels": 16,
             "pretrain_steps": 200,
-            "optimizer": "adam",
-            "steps": 1500,
-            "learning_rate": 1e-3,
-            "final_rate": 1e-5,
+            "discriminator_channels": 16,
         },
     }
 
@@ -78,7 +85,11 @@ class Config(DetectorConfig):
     mask_ratio: float = 0.8
     mask_large: bool = True
     encoder_init: str = "inpainting"
-    """"inpainting", "imagenet" or "random" (Table 4): the last two leave the first stage out."""
+    """"inpainting", "imagenet" or "random" (Table 4): the last two leave the first stage out, as does "frozen" (ours):
+    the published weights of `backbone`, of which nothing is trained."""
+    backbone: str = "efficientnet_lite0"
+    bottleneck: int = 128
+    """Channels to which the deepest features of the backbone are brought."""
     freeze_encoder: bool = False
     structural: bool = True
     """Table 5, as the next three."""
@@ -90,6 +101,12 @@ class Config(DetectorConfig):
     """Whose foreground threshold to use; that of the data set where it is empty."""
     anomaly_source: str = ""
     """A folder of textures for structural defects; textures are made where it is empty."""
+    turned: float = 1.0
+    """Share of the logical defects that are turned; the others are moved, or lie as in the other image (ours)."""
+    least_change: float = 0.0
+    """What counts as a defect changes the image by more (ours)."""
+    views: float = 0.0
+    """Share of the images that are shown turned by up to 5 degrees and scaled by 0.9 to 1.1 (ours)."""
     skip: bool = True
     """Table 6, as the next four: the deepest features for every stage of the decoder."""
     attention: bool = True
@@ -135,20 +152,20 @@ class Model(Detector):
     """The two networks around one encoder; see the module's text."""
 
     config: Config
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         _check(config)
         self.config = config
         base = config.channels
-        self.encoder = ResNet(BasicBlock, (2, 2, 2, 2), deepest=32, base=base, last_stride=config.last_stride)
-        channels = [base, base, 2 * base, 4 * base, 8 * base]
-        stride = self.encoder.strides[-1]
-        grid = config.height // stride, config.width // stride
+        stride, published = 16 * config.last_stride, config.encoder_init == "imagenet"
+        self.encoder: PublishedEncoder | LearntEncoder = LearntEncoder(base, stride, published=published)
+        if config.encoder_init == "frozen":
+            self.encoder = PublishedEncoder(config.backbone, stride, config.bottleneck)
+        channels = self.encoder.widths
         self.sg_block: nn.Module = nn.Identity()
         if config.attention or config.gcn:
+            grid = config.height // stride, config.width // stride
             switches = {name: getattr(config, name) for name in ("attention", "gcn", "eliminate_ps")}
             self.sg_block = SGBlock(channels[-1], grid, config.neighbours, config.key_reduction, **switches)
         self.segmenter = Decoder(channels, 1, deep_skips=config.skip)
@@ -156,22 +173,15 @@ class Model(Detector):
         if config.encoder_init == "inpainting":
             weights = config.adversarial_weight, config.restoration_weight, config.deep_restoration_weight
             self.inpainting = Inpainting(channels, config.discriminator_channels, weights)
-        self._initialise()
-        if config.encoder_init == "imagenet":
+        if published:
             self.published = Backbone("resnet18", (2, 4, 8, 16, 32))
-        mean, std = IMAGENET if config.encoder_init == "imagenet" else ((0.5,) * 3, (0.5,) * 3)
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
-        simulated = ("structural", "logical", "foreground", "shape", "category")
+        simulated = ("structural", "logical", "foreground", "shape", "category", "turned", "least_change")
         self.simulation = replace(SLSG, **{name: getattr(config, name) for name in simulated})
-
-    def _initialise(self) -> None:
-        for name, layer in self.named_modules():
-            if isinstance(layer, nn.Conv2d) and layer.bias is None and "discriminator" not in name:
-                nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
+        if isinstance(self.encoder, PublishedEncoder):
+            return {"backbone": self.encoder.backbone}
         return {"published": self.published} if self.config.encoder_init == "imagenet" else {}
 
     def prepare(self, batches: Batches, report: Report = silent) -> None:
@@ -181,36 +191,32 @@ class Model(Detector):
 
     def discard(self) -> None:
         for name in ("inpainting", "segmenter_head", "published"):
-            if hasattr(self, name):
-                delattr(self, name)
-
-    def _normalised(self, images: Tensor) -> Tensor:
-        return ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+            self._modules.pop(name, None)
 
     def hidden(self, seeds: Tensor) -> Tensor:
         """What the first stage hides of images with these seeds: (N, 1, H, W), 1 where hidden."""
         config = self.config
-        height, width = config.size
-        cells = config.mask_unit == "cells"
-        cell = [-(-side // config.mask_patch) if cells else config.mask_patch for side in (height, width)]
-        masks = grid_masks(seeds, config.size, (cell[0], cell[1]), config.mask_ratio)
-        return torch.maximum(masks, large_masks(seeds, config.size)) if config.mask_large else masks
+        switches = {"cells": config.mask_unit == "cells", "large": config.mask_large}
+        return hidden_pixels(seeds, config.size, config.mask_patch, config.mask_ratio, **switches)
 
     def segment(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, 1, H, W) of images in [0, 1], and X'."""
-        levels = self.encoder.levels(self._normalised(images))
+        levels = self.encoder.levels(images)
         deepest = self.sg_block(levels[-1])
         return self.segmenter(levels, deepest), deepest
 
     def restoration_losses(self, pairs: Pairs) -> Iterator[Tensor]:
         """The discriminator's loss (Eq. 9), then the generator's (Eq. 8 and 10); hidden pixels are grey."""
-        images = self._normalised(pairs.images)
-        levels = self.encoder.levels(images * (1 - self.hidden(pairs.seeds)))
-        yield from self.inpainting.losses(levels, images)
+        levels = self.encoder.levels(torch.where(self.hidden(pairs.seeds) > 0, 0.5, pairs.images))
+        yield from self.inpainting.losses(levels, 2 * pairs.images - 1)
+
+    def _viewed(self, pairs: Pairs) -> Tensor:
+        """The images, or views of some."""
+        return random_views(pairs.images, pairs.seeds, scale=(0.9, 1.1), turn=5, share=self.config.views)
 
     def preview(self, pairs: Pairs) -> Simulated:
         """Every image with a simulated defect."""
-        return simulate(pairs.images, pairs.others, pairs.seeds, self.simulation, self.textures)
+        return simulate(self._viewed(pairs), pairs.others, pairs.seeds, self.simulation, self.textures)
 
     def segmentation_losses(self, pairs: Pairs) -> Iterator[Tensor]:
         """Eq. 11, for a batch whose second half has simulated defects."""
@@ -218,9 +224,10 @@ class Model(Detector):
         if config.freeze_encoder:
             self.encoder.eval().requires_grad_(False)
         intact = len(pairs.images) // 2
-        defective = self.preview(Pairs(*(part[intact:] for part in pairs)))
-        images = torch.cat([pairs.images[:intact], defective.images])
-        masks = torch.cat([torch.zeros_like(pairs.images[:intact, :1]), defective.masks])
+        good, rest = (Pairs(*(part[half] for part in pairs)) for half in (slice(intact), slice(intact, None)))
+        defective = self.preview(rest)
+        images = torch.cat([self._viewed(good), defective.images])
+        masks = torch.cat([torch.zeros_like(good.images[:, :1]), defective.masks])
         logits, deepest = self.segment(images)
         deep = self.segmenter_head(deepest, config.size)
         yield (
@@ -230,9 +237,8 @@ class Model(Detector):
         )
 
     def stages(self) -> list[Stage]:
-        if self.config.encoder_init == "inpainting":
-            return [self._restoration(), self._segmentation()]
-        return [self._segmentation()]
+        first = [self._restoration()] if self.config.encoder_init == "inpainting" else []
+        return [*first, self._segmentation()]
 
     def _restoration(self) -> Stage:
         config = self.config
@@ -254,11 +260,10 @@ class Model(Detector):
     def _segmentation(self) -> Stage:
         config = self.config
         parts = [self.sg_block, self.segmenter, self.segmenter_head] + [self.encoder] * (not config.freeze_encoder)
-        learnt = [parameter for part in parts for parameter in part.parameters()]
+        learnt = [parameter for part in parts for parameter in part.parameters() if parameter.requires_grad]
         optimizer: torch.optim.Optimizer = torch.optim.AdamW(learnt, config.learning_rate)
         if config.optimizer == "sgd":
-            decay = config.weight_decay
-            optimizer = torch.optim.SGD(learnt, config.learning_rate, config.momentum, weight_decay=decay)
+            optimizer = torch.optim.SGD(learnt, config.learning_rate, config.momentum, 0, config.weight_decay)
         floor = config.final_rate / config.learning_rate
         return Stage(
             "segment",
@@ -279,20 +284,15 @@ class Model(Detector):
 
 
 def _check(config: Config) -> None:
-    choices: dict[str, tuple[Any, ...]] = {
-        "mask_unit": ("pixels", "cells"),
-        "encoder_init": ("inpainting", "imagenet", "random"),
-        "optimizer": ("sgd", "adam"),
-        "last_stride": (1, 2),
-    }
-    for name, allowed in choices.items():
-        if (value := getattr(config, name)) not in allowed:
-            raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(map(str, allowed))}")
-    for name in ("mask_patch", "channels", "neighbours", "steps", "batch_size", "pretrain_batch_size", "top_pixels"):
-        if (value := getattr(config, name)) < 1:
-            raise AdtoolError(f"--set {name}={value}: expected at least 1")
-    if not 0 <= config.mask_ratio <= 1:
-        raise AdtoolError(f"--set mask_ratio={config.mask_ratio}: expected a share from 0 to 1")
+    config.one_of(
+        mask_unit=("pixels", "cells"),
+        encoder_init=("inpainting", "imagenet", "random", "frozen"),
+        optimizer=("sgd", "adam"),
+        last_stride=(1, 2),
+    )
+    config.at_least(1, "mask_patch", "channels", "bottleneck", "neighbours", "steps", "batch_size")
+    config.at_least(1, "pretrain_batch_size", "top_pixels")
+    config.shares("mask_ratio", "views", "turned")
     if config.encoder_init == "imagenet" and config.channels != 64:
         raise AdtoolError(f"--set channels={config.channels}: the weights of encoder_init=imagenet have 64")
     unit = 16 * config.last_stride

@@ -24,13 +24,13 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adtool.errors import AdtoolError
 from adtool.layers.dcgan import Discriminator, Generator, depth_of
 from adtool.layers.defects import WADS, Simulated, simulate
-from adtool.layers.fpn import PairSegmentation
+from adtool.layers.fpn import PairSegmentation, PublishedPairSegmentation
 from adtool.layers.lbp import pattern_distance
 from adtool.layers.losses import focal_loss, sparsity_loss, ssim_loss
 from adtool.layers.views import random_views
@@ -42,6 +42,27 @@ TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
 """MVTec AD's categories that look the same turned."""
 
 
+DEFAULT: dict[str, Any] = {
+    "source": "mixed",
+    "logical": True,
+    "turned": 0.34,
+    "least_change": 0.03,
+    "jitter": 0.2,
+    "views": 0.5,
+    "enlarged": 1.0,
+    "g_base": 32,
+    "g_cap": 256,
+    "latent": 128,
+    "seg_backbone": "efficientnet_lite0",
+    "seg_width": 64,
+    "batch_size": 16,
+    "max_steps": 1000,
+    "learning_rate": 1e-3,
+    "schedule": "cosine",
+    "sigma": 4.0,
+}
+
+
 @dataclass(frozen=True)
 class Config(DetectorConfig):
     """Every switch; class defaults are the paper's."""
@@ -49,36 +70,8 @@ class Config(DetectorConfig):
     PAPER: ClassVar[str] = "Wang, Zhang, Cao & Yang 2024, https://doi.org/10.3934/era.2024169"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "default": {
-            "source": "mixed",
-            "g_base": 32,
-            "g_cap": 256,
-            "latent": 128,
-            "seg_block": "basic",
-            "seg_depths": (2, 2, 2, 2),
-            "seg_base": 32,
-            "seg_width": 64,
-            "batch_size": 16,
-            "max_steps": 2000,
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "sigma": 4.0,
-        },
-        "small": {
-            "source": "mixed",
-            "g_base": 16,
-            "g_cap": 128,
-            "latent": 64,
-            "seg_block": "basic",
-            "seg_depths": (2, 2, 2, 2),
-            "seg_base": 16,
-            "seg_width": 32,
-            "batch_size": 16,
-            "max_steps": 800,
-            "learning_rate": 1e-3,
-            "schedule": "cosine",
-            "sigma": 4.0,
-        },
+        "default": {**DEFAULT, "height": 256, "width": 256},
+        "small": {**DEFAULT, "g_base": 16, "g_cap": 128, "latent": 64, "seg_width": 32, "max_steps": 600},
     }
 
     height: int = 128
@@ -89,10 +82,20 @@ class Config(DetectorConfig):
     """Folder of textures that defects are cut from; without one they are drawn."""
     source: str = "texture"
     """What defects are filled with: "texture", "self" (the image's own tiles, changed and shuffled), or "mixed"."""
+    logical: bool = False
+    """Whether every second defect is filled with another good image (ours)."""
+    turned: float = 1.0
+    """Share of those that are turned; the others are moved, or lie as in the other image."""
+    least_change: float = 0.0
+    """What counts as a defect changes the image by more (ours)."""
+    jitter: float = 0.0
+    """By what share brightness and contrast of what fills a defect change at most (ours)."""
     intact: float = 0.5
     """Share of the images shown without a defect."""
     augment: bool = True
     """Train on random views of the images."""
+    views: float = 1.0
+    """Share of the images that are shown in a view."""
     enlarged: float = 1.125
     """How much larger than a crop an image is (144 to 128 pixels)."""
     scale: tuple[float, float] = (0.9, 1.1)
@@ -109,6 +112,8 @@ class Config(DetectorConfig):
     """"fpn", or "lbp": distance of local binary patterns, nothing trained (Table 4)."""
     seg_input: str = "concat"
     """"concat": six channels; "siamese": the distance of two images' features."""
+    seg_backbone: str = ""
+    """A published network, which stays as it is, in place of the next three (ours)."""
     seg_block: str = "bottleneck"
     """"bottleneck" or "basic" residual blocks."""
     seg_depths: tuple[int, int, int, int] = (3, 4, 6, 3)
@@ -158,11 +163,19 @@ class Model(Detector):
         self.config = config
         part = (config.size, config.g_base, config.g_cap)
         self.generator = Generator(*part, config.latent, config.g_skip)
-        self.segmentation = None
-        if config.seg_kind == "fpn":
-            switches = {"bottleneck": config.seg_block == "bottleneck", "siamese": config.seg_input == "siamese"}
+        self.segmentation: PairSegmentation | PublishedPairSegmentation | None = None
+        siamese = config.seg_input == "siamese"
+        if config.seg_kind == "fpn" and config.seg_backbone:
+            self.segmentation = PublishedPairSegmentation(config.seg_backbone, config.seg_width, siamese=siamese)
+        elif config.seg_kind == "fpn":
+            switches = {"bottleneck": config.seg_block == "bottleneck", "siamese": siamese}
             self.segmentation = PairSegmentation(config.seg_depths, config.seg_base, config.seg_width, **switches)
         self.discriminator = Discriminator(*part)
+
+    @property
+    def backbones(self) -> dict[str, nn.Module]:
+        published = self.segmentation
+        return {"backbone": published.encoder} if isinstance(published, PublishedPairSegmentation) else {}
 
     def discard(self) -> None:
         self._modules.pop("discriminator", None)
@@ -176,8 +189,10 @@ class Model(Detector):
         images, others, seeds = pairs
         if config.augment:
             turn = config.turn if config.turn is not None else 180 if config.category in TEXTURES else 5
-            images = random_views(images, seeds, enlarged=config.enlarged, scale=config.scale, turn=turn)
-        simulation = replace(WADS, intact=config.intact, source=config.source)
+            enlarged, scale, share = config.enlarged, config.scale, config.views
+            images = random_views(images, seeds, turn=turn, enlarged=enlarged, scale=scale, share=share)
+        simulated = ("intact", "source", "logical", "turned", "least_change", "jitter")
+        simulation = replace(WADS, **{name: getattr(config, name) for name in simulated})
         return images, simulate(images, others, seeds, simulation, self.textures)
 
     def _generator_loss(self, clean: Tensor, shown: Tensor, real: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
@@ -225,7 +240,7 @@ class Model(Detector):
         config = self.config
         trained = [list(self.generator.parameters()), list(self.discriminator.parameters())]
         if self.segmentation is not None:
-            trained[0] += self.segmentation.parameters()
+            trained[0] += [part for part in self.segmentation.parameters() if part.requires_grad]
         optimizers = [torch.optim.Adam(parameters, config.learning_rate, config.betas) for parameters in trained]
         decay = partial(CosineAnnealingLR, T_max=config.max_steps, eta_min=0.02 * config.learning_rate)
         return [
@@ -261,25 +276,20 @@ class Model(Detector):
 
 
 def _check(config: Config) -> None:
-    choices: dict[str, tuple[str, ...]] = {
-        "g_skip": ("none", "deepest", "all"),
-        "seg_kind": ("fpn", "lbp"),
-        "seg_input": ("concat", "siamese"),
-        "seg_block": ("bottleneck", "basic"),
-        "kl_mode": ("area", "pixel"),
-        "lat": ("pair", "recon", "disc"),
-        "adv": ("soft", "hard"),
-        "schedule": ("constant", "cosine"),
-        "image_score": ("top", "mean"),
-    }
-    for name, allowed in choices.items():
-        if (value := getattr(config, name)) not in allowed:
-            raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(allowed)}")
+    config.one_of(
+        g_skip=("none", "deepest", "all"),
+        seg_kind=("fpn", "lbp"),
+        seg_input=("concat", "siamese"),
+        seg_block=("bottleneck", "basic"),
+        kl_mode=("area", "pixel"),
+        lat=("pair", "recon", "disc"),
+        adv=("soft", "hard"),
+        schedule=("constant", "cosine"),
+        image_score=("top", "mean"),
+    )
+    config.at_least(1, "latent", "batch_size", "max_steps", "g_base", "g_cap", "seg_base", "seg_width")
     if not 0 < config.rho < 1:
         raise AdtoolError(f"--set rho={config.rho}: expected a share between 0 and 1")
-    for name in ("latent", "batch_size", "max_steps", "g_base", "g_cap", "seg_base", "seg_width"):
-        if (value := getattr(config, name)) < 1:
-            raise AdtoolError(f"--set {name}={value}: expected at least 1")
     unit = max(32, 1 << depth_of(config.size))
     if config.height % unit or config.width % unit:
         raise AdtoolError(f"image size {config.height}x{config.width}: both sides must be multiples of {unit} for wads")

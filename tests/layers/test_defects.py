@@ -126,7 +126,7 @@ def test_a_logical_defect_shows_another_image_turned(monkeypatch: pytest.MonkeyP
     painted, masks = simulate(black, white, torch.arange(8), simulation)
     torch.testing.assert_close(painted, masks.expand_as(painted), rtol=0, atol=1e-5)
     turns: list[Tensor] = []
-    monkeypatch.setattr(defects, "rotate", lambda images, t, padding: turns.append(t) or images)
+    monkeypatch.setattr(defects, "rotate", lambda images, t, padding, shift: turns.append(t) or images)
     simulate(black.repeat(50, 1, 1, 1), white.repeat(50, 1, 1, 1), torch.arange(400), simulation)
     assert -0.5 <= turns[0].min() < -0.45 and 0.45 < turns[0].max() < 0.5
 
