@@ -235,12 +235,21 @@ def _train_step(training: _Training, batch: Any) -> None:
         step(optimizer, training.scaler, stage.clip)
     if next(losses, None) is not None:
         raise AdtoolError(_miscounted(stage, len(values) + 1))
+    _tell_notices(training)
     training.scaler.update()
     for schedule in stage.schedules:
         schedule.step()
     position.loss_sums = [a + b for a, b in zip(position.loss_sums or [0.0] * len(values), values, strict=True)]
     position.step += 1
     position.epoch_step += 1
+
+
+def _tell_notices(training: _Training) -> None:
+    """Log what the model noticed in the step."""
+    for text in training.model.notices:
+        event = {"event": "notice", "stage": training.stage.name, "step": training.position.step + 1, "text": text}
+        training.log(event)
+    training.model.notices = ()
 
 
 def _validate(training: _Training) -> float | None:

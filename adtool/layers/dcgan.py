@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 SLOPE = 0.2
 """Of the leaky ReLU in encoders."""
+COLLAPSED = 1e-5
+"""A discriminator with less loss teaches nothing any more (Akcay et al. 2018)."""
 
 
 def depth_of(size: Sequence[int]) -> int:
@@ -125,15 +127,28 @@ class Discriminator(Encoder):
         return judged
 
 
+def redraw_collapsed(discriminator: nn.Module, loss: Tensor) -> tuple[str, ...]:
+    """Draw the weights of a discriminator with that loss anew if it has collapsed, and say so.
+
+    Norms keep their running statistics and the optimiser its moments, as in the authors' code of GANomaly.
+    """
+    value = float(loss.detach())
+    if value >= COLLAPSED:
+        return ()
+    discriminator.apply(_initialise)
+    return (f"the discriminator collapsed (loss {value:.2g}, below {COLLAPSED:g}); its weights were drawn anew",)
+
+
 def _raised(conv: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
 
 
 def _initialise(layer: nn.Module) -> None:
-    """Weights from N(0, 0.02), those of batch norms from N(1, 0.02)."""
+    """Weights from N(0, 0.02), those of batch norms from N(1, 0.02), biases 0."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, 0, 0.02)
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     if isinstance(layer, nn.BatchNorm2d):
         nn.init.normal_(layer.weight, 1, 0.02)
+        nn.init.zeros_(layer.bias)

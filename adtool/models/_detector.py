@@ -71,7 +71,8 @@ class Stage:
     schedules: Sequence[LRScheduler] = field(default_factory=tuple)
     """Stepped once per optimisation step."""
     validate: Callable[[Any], Tensor] | None = None
-    """(N, 3, H, W) held-out good images -> scalar loss; without it early stopping watches the training loss."""
+    """(N, 3, H, W) held-out good images -> scalar loss; the stage ends with the weights of the epoch where it was
+    lowest. Without it early stopping watches the training loss."""
     encode: Callable[[Tensor], list[Tensor]] | None = None
     """What a frozen part makes of (N, 3, H, W) images, tensors (N, ...); done once per image where memory allows."""
     patience: int | None = None
@@ -131,6 +132,8 @@ class Detector(nn.Module):
     textures: Tensor | None = None
     """(T, 3, H, W) uint8 pictures to paint defects with, where the configuration has an `anomaly_source` that is not
     empty: set before training, and no part of the model file."""
+    notices: tuple[str, ...] = ()
+    """What happened in a step of training that a person should know; training tells and clears them after the step."""
 
     @property
     def backbones(self) -> dict[str, nn.Module]:

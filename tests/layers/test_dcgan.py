@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from adtool.layers.dcgan import Decoder, Encoder, depth_of, grid_of
+from adtool.layers.dcgan import Decoder, Discriminator, Encoder, depth_of, grid_of, redraw_collapsed
 
 
 def test_levels_follow_the_shorter_side():
@@ -63,3 +63,28 @@ def test_weights_are_drawn_as_in_dcgan_and_nothing_before_a_norm_has_a_bias():
     assert encoder.levels[3][1].weight.mean().item() == pytest.approx(1, abs=0.02)
     assert [level[0].bias is None for level in encoder.levels] == [False, True, True, True]
     assert decoder.levels[0][0].bias is None and decoder.levels[-1].bias is not None
+
+
+@pytest.mark.parametrize(("loss", "collapsed"), [(1.1e-5, False), (0.7, False), (9e-6, True), (0.0, True)])
+def test_a_discriminator_without_loss_is_drawn_anew_and_that_is_said(loss, collapsed):
+    torch.manual_seed(0)
+    judge = Discriminator((64, 64), 16, 64)
+    for parameter in judge.parameters():
+        torch.nn.init.constant_(parameter, 5)
+    before = [parameter.clone() for parameter in judge.parameters()]
+    notices = redraw_collapsed(judge, torch.tensor(loss, requires_grad=True))
+    moved = [not torch.equal(one, other) for one, other in zip(judge.parameters(), before, strict=True)]
+    assert moved == [collapsed] * len(before) and len(notices) == collapsed
+    if collapsed:
+        assert f"the discriminator collapsed (loss {loss:.2g}" in notices[0]
+        assert judge.levels[2][0].weight.std().item() == pytest.approx(0.02, rel=0.05)
+        assert judge.levels[3][1].weight.mean().item() == pytest.approx(1, abs=0.02)
+        assert judge.levels[3][1].bias.abs().max() == 0
+
+
+def test_the_new_weights_follow_from_the_seed():
+    judges = [Discriminator((32, 32), 4, 8) for _ in range(2)]
+    for judge in judges:
+        torch.manual_seed(3)
+        redraw_collapsed(judge, torch.tensor(0.0))
+    assert all(torch.equal(a, b) for a, b in zip(*(judge.parameters() for judge in judges), strict=True))
