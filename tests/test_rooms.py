@@ -42,12 +42,13 @@ ROOMS = {
     "evaluation": "torch numpy data metrics heatmaps checkpoint scoring",
     "building": "torch models models._detector layers.backbones data holdout weights",
     "preview": "torch models._detector layers.defects data holdout heatmaps building pairing",
+    "gallery": "torch models._detector data checkpoint heatmaps preview",
     "fitting": "torch numpy version models._detector data holdout building training runs checkpoint calibration",
     "timing": "torch",
     "bench": "torch version timing ops models models._detector layers.backbones data weights checkpoint runs building"
     " fitting scoring",
     "cli": "torch click rich version models data metrics ops settings runs checkpoint fitting preview scoring rows"
-    " outputs evaluation bench",
+    " outputs evaluation gallery bench",
     "errors": "",
     "__init__": "",
     "__main__": "cli",

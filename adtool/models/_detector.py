@@ -152,8 +152,18 @@ class Detector(nn.Module):
 
     def preview(self, pairs: Pairs) -> Simulated:
         """The simulated defects that training shows the model; AdtoolError where it is shown none."""
-        name = type(self).__module__.rpartition(".")[2].replace("_", "-")
-        raise AdtoolError(f"--model {name}: simulates no defects, so there is nothing to preview")
+        raise AdtoolError(f"--model {self._name}: simulates no defects, so there is nothing to preview")
+
+    def restorations(self, images: Tensor) -> dict[str, Tensor]:
+        """What the model makes of (N, 3, H, W) images on its way to the map, by name, as images in [0, 1].
+
+        The last one is what an image is compared with; AdtoolError where there is none. Call it as `predict`.
+        """
+        raise AdtoolError(f"--model {self._name}: restores no images, so there is no gallery to draw")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
 
     def discard(self) -> None:
         """Drop the parts that only training needs: a model file holds what predicts, a training's state all of them."""
