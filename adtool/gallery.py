@@ -54,7 +54,7 @@ def _pictures(loaded: LoadedModel, images: Tensor, device: torch.device | str, r
     """Every column but the truth, by name, on the CPU; one image after the other."""
     rows = []
     with torch.inference_mode():
-        for done, image in enumerate(images.to(device).split(1), 1):
+        for done, image in enumerate(torch.split(images.to(device), 1), 1):
             restored = loaded.model.restorations(image)
             residual = (image - list(restored.values())[-1]).abs().mean(1, keepdim=True)
             rows.append(
