@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from adtool.layers.ms_cam import MSCAM
+
 SLOPE = 0.2
 """Of the leaky ReLU in encoders."""
 COLLAPSED = 1e-5
@@ -25,25 +27,37 @@ def grid_of(size: Sequence[int]) -> tuple[int, int]:
 
 
 def channels_of(size: Sequence[int], base: int, cap: int) -> list[int]:
-    """Channels of every level, finest first: doubled at each halving up to `cap`."""
-    return [min(base << level, cap) for level in range(depth_of(size))]
+    """Channels of every level, finest first: doubled at each halving up to `cap`, without end where that is 0."""
+    return [min(base << level, cap or base << level) for level in range(depth_of(size))]
 
 
 class Encoder(nn.Module):
     """Images (N, C, H, W) to a code (N, code, 1, 1), by 4x4 convolutions of stride 2 and one over the rest.
 
-    Both sides of `size` are multiples of 2^depth.
+    Both sides of `size` are multiples of 2^depth. Convolutions that no norm follows have a bias if `biased`; with
+    `attention` every level ends in multi-scale channel attention.
     """
 
-    def __init__(self, size: Sequence[int], base: int, cap: int, code: int, inputs: int = 3) -> None:
+    def __init__(
+        self,
+        size: Sequence[int],
+        base: int,
+        cap: int,
+        code: int,
+        inputs: int = 3,
+        *,
+        biased: bool = True,
+        attention: bool = False,
+    ) -> None:
         super().__init__()
         self.levels = nn.ModuleList()
         for level, channels in enumerate(channels_of(size, base, cap)):
-            conv = nn.Conv2d(inputs, channels, 4, 2, 1, bias=level == 0)
+            conv = nn.Conv2d(inputs, channels, 4, 2, 1, bias=biased and level == 0)
             norm = nn.BatchNorm2d(channels) if level else nn.Identity()
-            self.levels.append(nn.Sequential(conv, norm, nn.LeakyReLU(SLOPE)))
+            parts = [conv, norm, nn.LeakyReLU(SLOPE), *([MSCAM(channels)] if attention else [])]
+            self.levels.append(nn.Sequential(*parts))
             inputs = channels
-        self.code = nn.Conv2d(inputs, code, grid_of(size))
+        self.code = nn.Conv2d(inputs, code, grid_of(size), bias=biased)
         self.apply(_initialise)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -62,11 +76,20 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A code (N, code, 1, 1) to images in [-1, 1], doubled by transposed convolutions.
 
-    `skip` says which levels of the encoder are joined to their mirror images: "none", "deepest" or "all".
+    `skip` says which levels of the encoder are joined to their mirror images: "none", "deepest" or "all". The last
+    convolution has a bias if `biased`.
     """
 
     def __init__(
-        self, size: Sequence[int], base: int, cap: int, code: int, skip: str = "deepest", outputs: int = 3
+        self,
+        size: Sequence[int],
+        base: int,
+        cap: int,
+        code: int,
+        skip: str = "deepest",
+        outputs: int = 3,
+        *,
+        biased: bool = True,
     ) -> None:
         super().__init__()
         channels = channels_of(size, base, cap)
@@ -80,14 +103,15 @@ class Decoder(nn.Module):
         for level, joined in zip(reversed(range(deepest + 1)), self.joined, strict=True):
             inputs = channels[level] * (2 if joined else 1)
             narrowed = channels[level - 1] if level else outputs
-            conv = nn.ConvTranspose2d(inputs, narrowed, 4, 2, 1, bias=not level)
+            conv = nn.ConvTranspose2d(inputs, narrowed, 4, 2, 1, bias=biased and not level)
             self.levels.append(_raised(conv) if level else conv)
         self.apply(_initialise)
 
-    def forward(self, code: Tensor, features: list[Tensor]) -> Tensor:
+    def forward(self, code: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
+        """Images from a code and, where any level is joined, the encoder's features, finest first."""
         hidden = self.start(code)
-        for level, joined, skipped in zip(self.levels, self.joined, reversed(features), strict=True):
-            hidden = level(torch.cat([hidden, skipped], 1) if joined else hidden)
+        for place, (level, joined) in enumerate(zip(self.levels, self.joined, strict=True), 1):
+            hidden = level(torch.cat([hidden, features[-place]], 1) if joined else hidden)
         return F.tanh(hidden)
 
 
@@ -112,8 +136,8 @@ class Generator(nn.Module):
 class Discriminator(Encoder):
     """Images (N, 3, H, W) to features of the deepest level and logits (N, 1), above 0 for what looks real."""
 
-    def __init__(self, size: Sequence[int], base: int, cap: int) -> None:
-        super().__init__(size, base, cap, code=1)
+    def __init__(self, size: Sequence[int], base: int, cap: int, *, biased: bool = True) -> None:
+        super().__init__(size, base, cap, code=1, biased=biased)
 
     def judge(self, images: Tensor) -> tuple[Tensor, Tensor]:
         deepest = self.features(images)[-1]

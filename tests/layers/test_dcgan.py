@@ -65,6 +65,21 @@ def test_weights_are_drawn_as_in_dcgan_and_nothing_before_a_norm_has_a_bias():
     assert decoder.levels[0][0].bias is None and decoder.levels[-1].bias is not None
 
 
+def test_attention_and_biases_are_as_asked_for():
+    torch.manual_seed(0)
+    plain, attentive = (Encoder((32, 32), 8, 0, 6, biased=False, attention=on) for on in (False, True))
+    assert [type(level[-1]).__name__ for level in attentive.levels] == ["MSCAM"] * 3
+    assert [level[0].out_channels for level in attentive.levels] == [8, 16, 32]  # no cap
+    assert all(conv.bias is None for conv in plain.modules() if isinstance(conv, torch.nn.Conv2d))
+    decoder, judge = Decoder((32, 32), 8, 0, 6, "none", biased=False), Discriminator((32, 32), 8, 0, biased=False)
+    assert not [name for name, _ in [*decoder.named_parameters(), *judge.named_parameters()] if name == "code.bias"]
+    assert decoder.levels[-1].bias is None and judge.levels[0][0].bias is None
+    images = torch.rand(2, 3, 32, 32)
+    assert decoder(attentive(images)).shape == images.shape
+    found = attentive.features(images)
+    torch.testing.assert_close(attentive.levels[0][-1](attentive.levels[0][:3](images)), found[0])
+
+
 @pytest.mark.parametrize(("loss", "collapsed"), [(1.1e-5, False), (0.7, False), (9e-6, True), (0.0, True)])
 def test_a_discriminator_without_loss_is_drawn_anew_and_that_is_said(loss, collapsed):
     torch.manual_seed(0)

@@ -24,6 +24,7 @@ TINY = {
     },
     "patchcore": {"height": 64, "width": 64, "coreset": 0.1},
     "padim": {"height": 64, "width": 64, "channels": 20},
+    "scgan": {"height": 64, "width": 64, "base": 8, "cap": 32, "latent": 16, "learning_rate": 2e-3, "sigma": 8.0},
     "slsg": {"height": 64, "width": 64, "channels": 8, "last_stride": 1, "mask_patch": 4, "discriminator_channels": 4},
     "wads": {
         "height": 64,
