@@ -162,8 +162,8 @@ class Model(Detector):
         """L_total, then the discriminator's."""
         if len(pairs.images) < 2:
             raise AdtoolError("training scgan: found one good image, expected at least two; add pictures of good parts")
-        clean = 2 * pairs.images - 1
-        restored, codes = self.restore(2 * self.preview(pairs).images - 1)
+        clean = _scaled(pairs.images)
+        restored, codes = self.restore(_scaled(self.preview(pairs).images))
         yield self._generator_loss(clean, restored, codes)
         real, fake = (self.discriminator.judge(images)[1] for images in (clean, restored.detach()))
         loss = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
@@ -172,7 +172,7 @@ class Model(Detector):
 
     def _validate(self, pairs: Pairs) -> Tensor:
         """How far good images are from their restorations, in [-1, 1]."""
-        clean = 2 * pairs.images - 1
+        clean = _scaled(pairs.images)
         return F.l1_loss(self.restore(clean)[0].float(), clean)
 
     def stages(self) -> list[Stage]:
@@ -198,7 +198,7 @@ class Model(Detector):
 
     def predict(self, images: Tensor) -> Prediction:
         config = self.config
-        shown = 2 * images - 1
+        shown = _scaled(images)
         restored, codes = self.restore(shown)
         residual = (shown - restored).abs().float().mean(1, keepdim=True)
         maps = gaussian_blur(residual, config.sigma * config.height / 256)
@@ -208,8 +208,13 @@ class Model(Detector):
         return Prediction(maps, config.score_beta * content + (1 - config.score_beta) * codes)
 
     def restorations(self, images: Tensor) -> dict[str, Tensor]:
-        restored, _ = self.restore(2 * images - 1)
+        restored, _ = self.restore(_scaled(images))
         return {"restored": (restored + 1) / 2}
+
+
+def _scaled(images: Tensor) -> Tensor:
+    """Images in [-1, 1], channels innermost: a tenth faster on a CPU."""
+    return (2 * images - 1).contiguous(memory_format=torch.channels_last)
 
 
 def _check(config: Config) -> None:
