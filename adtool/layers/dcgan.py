@@ -58,7 +58,7 @@ class Encoder(nn.Module):
             self.levels.append(nn.Sequential(*parts))
             inputs = channels
         self.code = nn.Conv2d(inputs, code, grid_of(size), bias=biased)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Of every level, finest first."""
@@ -105,7 +105,7 @@ class Decoder(nn.Module):
             narrowed = channels[level - 1] if level else outputs
             conv = nn.ConvTranspose2d(inputs, narrowed, 4, 2, 1, bias=biased and not level)
             self.levels.append(_raised(conv) if level else conv)
-        self.apply(_initialise)
+        self.apply(initialise)
 
     def forward(self, code: Tensor, features: Sequence[Tensor] = ()) -> Tensor:
         """Images from a code and, where any level is joined, the encoder's features, finest first."""
@@ -159,7 +159,7 @@ def redraw_collapsed(discriminator: nn.Module, loss: Tensor) -> tuple[str, ...]:
     value = float(loss.detach())
     if value >= COLLAPSED:
         return ()
-    discriminator.apply(_initialise)
+    discriminator.apply(initialise)
     return (f"the discriminator collapsed (loss {value:.2g}, below {COLLAPSED:g}); its weights were drawn anew",)
 
 
@@ -167,7 +167,7 @@ def _raised(conv: nn.ConvTranspose2d) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(conv.out_channels), nn.ReLU())
 
 
-def _initialise(layer: nn.Module) -> None:
+def initialise(layer: nn.Module) -> None:
     """Weights from N(0, 0.02), those of batch norms from N(1, 0.02), biases 0."""
     if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
         nn.init.normal_(layer.weight, 0, 0.02)
