@@ -149,9 +149,9 @@ class Model(Detector):
         self.config = config
         self.good_images = 1
         channels = (config.ae_base, config.ae_cap), (config.d_base, config.d_cap), config.latent
-        terms = (getattr(config, f"{term}_weight") for term in ("adv", "con", "lat", "enc"))
+        weights = Weights(config.adv_weight, config.con_weight, config.lat_weight, config.enc_weight, config.d_lat)
         switches: dict[str, Any] = {"skip": config.skip, "reduction": config.cbam_reduction if config.cbam else 0}
-        switches |= {"code": config.autoencoder == "ganomaly", "weights": Weights(*terms, config.d_lat)}
+        switches |= {"code": config.autoencoder == "ganomaly", "weights": weights}
         self.adversarial = AdversarialAutoencoder(config.size, *channels, **switches)
         self.restorer = _restorer(config) if config.fuse != "ae" else None
 
