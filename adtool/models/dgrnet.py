@@ -171,7 +171,7 @@ class Model(Detector):
         config = self.config
         restored, code = self.adversarial.restored(shown)
         parts = {"restored": restored}
-        if self.restorer is not None:
+        if self.restorer is not None and config.fuse != "ae":
             parts["denoised"] = denoised = self.restorer.restored(shown, config.t_star, config.denoise_batch)
             if config.fuse != "ddpm":
                 parts["fused"] = fused(shown, restored, denoised, config.fuse)

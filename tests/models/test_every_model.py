@@ -14,6 +14,20 @@ from adtool.errors import AdtoolError
 from adtool.models._detector import Detector, DetectorConfig, Pairs, Stage
 
 TINY = {
+    "dgrnet": {
+        "height": 64,
+        "width": 64,
+        "ae_base": 8,
+        "ae_cap": 32,
+        "d_base": 8,
+        "d_cap": 32,
+        "latent": 16,
+        "ae_rate": 2e-3,
+        "ddpm_base": 8,
+        "ddpm_multipliers": (1, 2),
+        "ddpm_rate": 2e-3,
+        "t_star": (50,),
+    },
     "masked-rd": {
         "height": 64,
         "width": 64,
