@@ -18,8 +18,15 @@ def _at_stake(x: Tensor) -> bool:
     return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_grad_enabled()
 
 
+def _innermost(x: Tensor) -> Tensor:
+    """Channels innermost, and told by the strides of a single sample too, from which PyTorch takes the layout."""
+    _, channels, height, width = x.shape
+    strides = height * width * channels, 1, width * channels, channels
+    return x.contiguous(memory_format=torch.channels_last).as_strided(x.shape, strides)
+
+
 class Conv2d(nn.Conv2d):
-    """oneDNN's convolution for any batch; `padding` is in pixels."""
+    """oneDNN's convolution, channels innermost, for any batch; `padding` is in pixels."""
 
     padding: tuple[int, int]
 
@@ -27,7 +34,7 @@ class Conv2d(nn.Conv2d):
         if not _at_stake(x) or not torch._C._has_mkldnn:
             return super().forward(x)
         sizes = self.padding, self.stride, self.dilation, self.groups
-        return torch.mkldnn_convolution(x, self.weight, self.bias, *sizes)
+        return torch.mkldnn_convolution(_innermost(x), self.weight, self.bias, *sizes)
 
 
 class GroupNorm(nn.GroupNorm):

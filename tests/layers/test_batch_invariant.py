@@ -50,3 +50,15 @@ def test_gradients_and_other_types_are_left_to_pytorch():
     assert conv.weight.grad is not None and norm.weight.grad is not None
     with torch.no_grad():
         assert norm.double()(conv.double()(torch.randn(2, 4, 3, 3).double())).dtype == torch.float64
+
+
+def test_the_layout_of_a_single_sample_is_no_matter():
+    """The stride over a batch of one may be any: here one that no batch of several has."""
+    torch.manual_seed(0)
+    conv, several = Conv2d(48, 48, 1), torch.randn(3, 256, 48)
+    with torch.no_grad():
+        together = conv(several.transpose(1, 2).reshape(3, 48, 16, 16))
+        for place in range(3):
+            single = several[place : place + 1].transpose(1, 2).reshape(1, 48, 16, 16).as_strided
+            alone = conv(single((1, 48, 16, 16), (1, 1, 768, 48), place * 256 * 48))
+            assert torch.equal(alone[0], together[place]) and alone.stride() == (12288, 1, 768, 48)
