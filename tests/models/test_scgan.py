@@ -93,6 +93,7 @@ def test_paper_preset_trains_as_the_paper_does():
     assert [optimizer.defaults["lr"] for optimizer in stage.optimizers] == [2e-4, 2e-4]
     assert [optimizer.defaults["betas"] for optimizer in stage.optimizers] == [(0.5, 0.999)] * 2
     assert (stage.batch_size, stage.epochs, stage.max_steps, len(stage.schedules)) == (64, 400, None, 0)
+    assert stage.validate is not None and stage.min_delta == 0 and stage.patience is None  # the best of all 400
 
 
 SWITCHES = [{"mscam": False}, {"loss_ssim": False}, {"patches": 10}, {"patches": 0}, {"patch_area": 0.05}]
