@@ -26,16 +26,17 @@ def grid_of(size: Sequence[int]) -> tuple[int, int]:
     return size[0] >> depth_of(size), size[1] >> depth_of(size)
 
 
-def channels_of(size: Sequence[int], base: int, cap: int) -> list[int]:
+def channels_of(size: Sequence[int], base: int, cap: int, depth: int | None = None) -> list[int]:
     """Channels of every level, finest first: doubled at each halving up to `cap`, without end where that is 0."""
-    return [min(base << level, cap or base << level) for level in range(depth_of(size))]
+    return [min(base << level, cap or base << level) for level in range(depth or depth_of(size))]
 
 
 class Encoder(nn.Module):
     """Images (N, C, H, W) to a code (N, code, 1, 1), by 4x4 convolutions of stride 2 and one over the rest.
 
-    Both sides of `size` are multiples of 2^depth. Convolutions that no norm follows have a bias if `biased`; with
-    `attention` every level ends in multi-scale channel attention.
+    Both sides of `size` are multiples of 2^depth. With a `depth` of its own, every place of the grid that so many
+    halvings leave has a code, (N, code, H / 2^depth, W / 2^depth). Convolutions that no norm follows have a bias if
+    `biased`; with `attention` every level ends in multi-scale channel attention.
     """
 
     def __init__(
@@ -46,18 +47,19 @@ class Encoder(nn.Module):
         code: int,
         inputs: int = 3,
         *,
+        depth: int | None = None,
         biased: bool = True,
         attention: bool = False,
     ) -> None:
         super().__init__()
         self.levels = nn.ModuleList()
-        for level, channels in enumerate(channels_of(size, base, cap)):
+        for level, channels in enumerate(channels_of(size, base, cap, depth)):
             conv = nn.Conv2d(inputs, channels, 4, 2, 1, bias=biased and level == 0)
             norm = nn.BatchNorm2d(channels) if level else nn.Identity()
             parts = [conv, norm, nn.LeakyReLU(SLOPE), *([MSCAM(channels)] if attention else [])]
             self.levels.append(nn.Sequential(*parts))
             inputs = channels
-        self.code = nn.Conv2d(inputs, code, grid_of(size), bias=biased)
+        self.code = nn.Conv2d(inputs, code, 1 if depth else grid_of(size), bias=biased)
         self.apply(initialise)
 
     def features(self, images: Tensor) -> list[Tensor]:
@@ -76,8 +78,8 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """A code (N, code, 1, 1) to images in [-1, 1], doubled by transposed convolutions.
 
-    `skip` says which levels of the encoder are joined to their mirror images: "none", "deepest" or "all". The last
-    convolution has a bias if `biased`.
+    `skip` says which levels of the encoder are joined to their mirror images: "none", "deepest" or "all". `depth` is
+    the encoder's. The last convolution has a bias if `biased`.
     """
 
     def __init__(
@@ -89,12 +91,13 @@ class Decoder(nn.Module):
         skip: str = "deepest",
         outputs: int = 3,
         *,
+        depth: int | None = None,
         biased: bool = True,
     ) -> None:
         super().__init__()
-        channels = channels_of(size, base, cap)
+        channels = channels_of(size, base, cap, depth)
         deepest = len(channels) - 1
-        self.start = _raised(nn.ConvTranspose2d(code, channels[-1], grid_of(size), bias=False))
+        self.start = _raised(nn.ConvTranspose2d(code, channels[-1], 1 if depth else grid_of(size), bias=False))
         self.joined = [
             skip == "all" or (skip == "deepest" and level == deepest) for level in reversed(range(deepest + 1))
         ]

@@ -35,9 +35,13 @@ from adtool.layers.dcgan import Decoder, Discriminator, Encoder, depth_of, redra
 from adtool.layers.defects import Simulated
 from adtool.layers.foreground import TEXTURES
 from adtool.layers.losses import ssim_loss
+from adtool.layers.views import random_views
 from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
 from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
+
+ENLARGED, SCALE = 1.125, (0.9, 1.1)
+"""How much larger than a crop an image is for random views, and by what factors it is scaled then."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,9 @@ class Config(DetectorConfig):
 
     category: str = ""
     """Of the data set, where it has one: patches on MVTec AD's textures are jittered."""
-    augment: str = "copy"
+    augment: bool = False
+    """Train on random views of the images (ours): turned freely where the category is a texture, else by 5 degrees."""
+    fill: str = "copy"
     """What patches hold: a "copy" of another place, or "black", "color" or "confetti" (Table 6)."""
     patches: int = 30
     """Table 3."""
@@ -83,6 +89,9 @@ class Config(DetectorConfig):
     cap: int = 0
     """Most channels of any level; 0 is without end."""
     latent: int = 100
+    depth: int | None = None
+    """Halvings before the code (ours); None is down to 4 pixels and one code for an image, fewer a code at every place
+    of the grid that is left."""
     mscam: bool = True
     """Attention in the first encoder (Tables 4 and 5)."""
     loss_ssim: bool = True
@@ -122,19 +131,27 @@ class Model(Detector):
         _check(config)
         self.config = config
         part = (config.size, config.base, config.cap)
-        self.encoder = Encoder(*part, config.latent, biased=False, attention=config.mscam)
-        self.decoder = Decoder(*part, config.latent, "none", biased=False)
-        self.second_encoder = Encoder(*part, config.latent, biased=False)
+        self.encoder = Encoder(*part, config.latent, depth=config.depth, biased=False, attention=config.mscam)
+        self.decoder = Decoder(*part, config.latent, "none", depth=config.depth, biased=False)
+        self.second_encoder = Encoder(*part, config.latent, depth=config.depth, biased=False)
         self.discriminator = Discriminator(*part, biased=False)
-        textured = config.category in TEXTURES if config.jitter == "auto" else config.jitter == "on"
-        strength = config.jitter_strength if textured else 0.0
-        self.pasting = Pasting(config.patches, config.patch_area, config.augment, strength)
+        jittered = config.category in TEXTURES if config.jitter == "auto" else config.jitter == "on"
+        strength = config.jitter_strength if jittered else 0.0
+        self.pasting = Pasting(config.patches, config.patch_area, config.fill, strength)
 
     def discard(self) -> None:
         self._modules.pop("discriminator", None)
 
     def preview(self, pairs: Pairs) -> Simulated:
-        return paste(pairs.images, pairs.seeds, self.pasting)
+        return self.views(pairs)[1]
+
+    def views(self, pairs: Pairs) -> tuple[Tensor, Simulated]:
+        """Good images, or random views of them, and the same with patches."""
+        images, _, seeds = pairs
+        if self.config.augment:
+            turn = 180 if self.config.category in TEXTURES else 5
+            images = random_views(images, seeds, enlarged=ENLARGED, scale=SCALE, turn=turn)
+        return images, paste(images, seeds, self.pasting)
 
     def restore(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Restorations of (N, 3, H, W) images, both in [-1, 1], and of each the difference of the two codes (N,)."""
@@ -162,8 +179,9 @@ class Model(Detector):
         """L_total, then the discriminator's."""
         if len(pairs.images) < 2:
             raise AdtoolError("training scgan: found one good image, expected at least two; add pictures of good parts")
-        clean = _scaled(pairs.images)
-        restored, codes = self.restore(_scaled(self.preview(pairs).images))
+        images, pasted = self.views(pairs)
+        clean = _scaled(images)
+        restored, codes = self.restore(_scaled(pasted.images))
         yield self._generator_loss(clean, restored, codes)
         real, fake = (self.discriminator.judge(images)[1] for images in (clean, restored.detach()))
         loss = (F.softplus(-real).mean() + F.softplus(fake).mean()) / 2
@@ -219,7 +237,7 @@ def _scaled(images: Tensor) -> Tensor:
 
 def _check(config: Config) -> None:
     choices: dict[str, tuple[str, ...]] = {
-        "augment": FILLS,
+        "fill": FILLS,
         "jitter": ("auto", "on", "off"),
         "enc_norm": ("mse", "l2"),
         "adv": ("log", "fm"),
@@ -237,7 +255,10 @@ def _check(config: Config) -> None:
     if config.schedule == "cosine" and config.max_steps is None:
         raise AdtoolError("--set schedule=cosine: needs to know when training ends; set max_steps too")
     height, width = config.size
-    unit = 1 << depth_of(config.size)
+    most = depth_of(config.size)
+    if config.depth is not None and not 1 <= config.depth <= most:
+        raise AdtoolError(f"--set depth={config.depth}: expected 1 to {most} halvings of {height}x{width} pixels")
+    unit = 1 << most
     if min(height, width) < 16 or height % unit or width % unit:
         raise AdtoolError(
             f"image size {height}x{width}: both sides must be at least 16 and multiples of {unit} for scgan"

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from adtool.errors import AdtoolError
-from adtool.layers.copy_paste import COLOURS, PLACES, Pasting, paste, side_of
+from adtool.layers.copy_paste import COLOURS, PLACES, Pasting, _jittered, paste, side_of
 from adtool.layers.draws import uniform
 
 
@@ -103,8 +103,6 @@ def test_jitter_changes_patches_alone_and_each_its_own_way():
 
 def jittered_colour(colour: tuple[float, float, float], drawn: tuple[float, float, float, float]) -> list[float]:
     """What becomes of an image of one colour under jitter 0.1 with these numbers in [0, 1)."""
-    from adtool.layers.copy_paste import _jittered
-
     patch = torch.tensor(colour).view(1, 3, 1, 1).expand(1, 3, 1, 4)
     return _jittered(patch, torch.tensor(drawn).view(1, 4, 1), 0.1)[0, :, 0, 0].tolist()
 
@@ -116,6 +114,10 @@ def test_jitter_by_hand():
     assert brighter == pytest.approx([0.22, 0.44, 0.66], abs=1e-6)
     # contrast leaves a patch of one grey alone: it is its own mean
     assert jittered_colour((0.4, 0.4, 0.4), (middle, 1.0, 1.0, 1.0)) == pytest.approx([0.4] * 3, abs=1e-4)
+    # 0.3 and 0.5, a tenth brighter: 0.33 and 0.55 about 0.44, whose distance grows by a tenth
+    patch = torch.tensor([0.3, 0.5]).view(1, 1, 1, 2).expand(1, 3, 1, 2)
+    both = _jittered(patch, torch.tensor([1.0, 1.0, middle, middle]).view(1, 4, 1), 0.1)
+    assert both[0, 1, 0].tolist() == pytest.approx([0.44 - 0.121, 0.44 + 0.121], abs=1e-4)
     grey = 0.299 * 0.2 + 0.587 * 0.4 + 0.114 * 0.6
     saturated = jittered_colour((0.2, 0.4, 0.6), (middle, middle, 1.0, middle))
     assert saturated == pytest.approx([grey + 1.1 * (one - grey) for one in (0.2, 0.4, 0.6)], abs=2e-3)

@@ -80,6 +80,24 @@ def test_attention_and_biases_are_as_asked_for():
     torch.testing.assert_close(attentive.levels[0][-1](attentive.levels[0][:3](images)), found[0])
 
 
+@pytest.mark.parametrize(("depth", "grid"), [(1, (16, 32)), (2, (8, 16)), (3, (4, 8))])
+def test_a_depth_of_its_own_leaves_a_code_at_every_place(depth, grid):
+    """A pixel changes the codes near it alone, and a code the pixels near it alone."""
+    torch.manual_seed(0)
+    encoder = Encoder((32, 64), 4, 0, 6, depth=depth).eval()
+    decoder = Decoder((32, 64), 4, 0, 6, "none", depth=depth).eval()
+    images = torch.rand(1, 3, 32, 64)
+    code = encoder(images)
+    assert code.shape == (1, 6, *grid) and decoder(code).shape == images.shape
+    moved = images.clone()
+    moved[..., :2, :2] += 1
+    places = (encoder(moved) != code).any(1)[0].nonzero()
+    assert 0 < len(places) and places.max() <= 2
+    code[..., -1, -1] += 1
+    pixels = (decoder(code) != decoder(encoder(images))).any(1)[0].nonzero()
+    assert 0 < len(pixels) and pixels[:, 0].min() >= 32 - 4 * 2**depth
+
+
 @pytest.mark.parametrize(("loss", "collapsed"), [(1.1e-5, False), (0.7, False), (9e-6, True), (0.0, True)])
 def test_a_discriminator_without_loss_is_drawn_anew_and_that_is_said(loss, collapsed):
     torch.manual_seed(0)

@@ -93,6 +93,7 @@ def test_paper_preset_trains_as_the_paper_does():
     assert [optimizer.defaults["lr"] for optimizer in stage.optimizers] == [2e-4, 2e-4]
     assert [optimizer.defaults["betas"] for optimizer in stage.optimizers] == [(0.5, 0.999)] * 2
     assert (stage.batch_size, stage.epochs, stage.max_steps, len(stage.schedules)) == (64, 400, None, 0)
+    assert stage.validate is not None and stage.min_delta == 0 and stage.patience is None  # the best of all 400
 
 
 SWITCHES = [{"mscam": False}, {"loss_ssim": False}, {"patches": 10}, {"patches": 0}, {"patch_area": 0.05}]
@@ -105,6 +106,7 @@ SWITCHES += [
 ]
 SWITCHES += [{"jitter": "on", "jitter_strength": 0.3}, {"enc_norm": "l2"}, {"adv": "fm"}, {"latent": 5}, {"cap": 0}]
 SWITCHES += [{"enc_weight": 100.0}, {"con_weight": 1.0}, {"adv_weight": 0.0}, {"ssim_weight": 1.0}, {"base": 3}]
+SWITCHES += [{"augment": True}, {"augment": True, "category": "wood"}, {"depth": 1}, {"depth": 2}]
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=str)
@@ -125,7 +127,7 @@ def test_every_switch_changes_the_result_and_trains(switch):
     [
         ({"height": 52}, "multiples of 8"),
         ({"height": 8, "width": 8}, "at least 16"),
-        ({"augment": "noise"}, "--set augment=noise: expected one of copy, black"),
+        ({"fill": "noise"}, "--set fill=noise: expected one of copy, black"),
         ({"jitter": "yes"}, "--set jitter=yes"),
         ({"enc_norm": "l1"}, "--set enc_norm"),
         ({"adv": "hinge"}, "--set adv"),
@@ -133,6 +135,7 @@ def test_every_switch_changes_the_result_and_trains(switch):
         ({"score_beta": 1.1}, "--set score_beta=1.1"),
         ({"batch_size": 1}, "--set batch_size=1: expected at least 2"),
         ({"patches": -1}, "-1 patches"),
+        ({"depth": 4}, "--set depth=4: expected 1 to 3 halvings of 32x32"),
         ({"schedule": "cosine", "max_steps": None}, "set max_steps too"),
     ],
 )
@@ -240,6 +243,17 @@ def test_a_preview_shows_what_training_sees():
     images, masks = model.preview(batch)
     assert torch.equal(torch.where(masks == 1, batch.images, images), batch.images)
     assert images.shape == (8, 3, 32, 32) and 0.1 < masks.mean() < 0.5
+
+
+def test_views_are_what_patches_are_pasted_on_and_the_target():
+    model, batch = tiny(augment=True, patches=3), pairs(8)
+    views, (images, masks) = model.views(batch)
+    assert not torch.equal(views, batch.images)
+    assert torch.equal(torch.where(masks == 1, views, images), views)
+    assert torch.equal(model.preview(batch).images, images)
+    turned = tiny(augment=True, category="tile").views(batch)[0]
+    slopes = [(view[:, :, 1:] - view[:, :, :-1]).abs().mean() for view in (views[:, 0], turned[:, 0])]
+    assert slopes[1] > 2 * slopes[0]  # stripes that lay flat stand at any angle
 
 
 @pytest.mark.parametrize("beta", [0.0, 0.8, 1.0])
