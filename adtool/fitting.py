@@ -69,6 +69,7 @@ class _Run:
     """What an interrupted run must have in common with the one that resumes it."""
     log: runs.Log
     report: Report
+    tell: Callable[[str], None]
 
 
 def fit(
@@ -89,12 +90,14 @@ def fit(
     workers: int = 1,
     resume: bool = False,
     report: Report = silent,
+    tell: Callable[[str], None] = lambda text: None,
 ) -> Fitted:
     """Train a model on the good images of `data` and write it into a run folder, `output` or a new one in `runs/`.
 
     `settings` are fields of the model's configuration that differ from the preset. `holdout` is the share (below 1) or
-    number of images to hold out. With `resume` an unfinished run goes on as if it had never stopped. What was trained
-    before an AdtoolError or Ctrl-C stays in the run folder, and a note on the exception says where.
+    number of images to hold out. `tell` is given what a model notices while it trains, in words. With `resume` an
+    unfinished run goes on as if it had never stopped. What was trained before an AdtoolError or Ctrl-C stays in the run
+    folder, and a note on the exception says where.
     """
     start = time.monotonic()
     name = model.strip().lower().replace("_", "-")
@@ -113,7 +116,7 @@ def fit(
     started = {**identity, "config": config, "preset": preset, "data": str(data), "category": dataset.category}
     runs.write_config(folder, started)
     log = runs.Log(folder / runs.LOG)
-    run = _Run(folder, detector, batches(good), batches(held_out), device, identity, log, report)
+    run = _Run(folder, detector, batches(good), batches(held_out), device, identity, log, report, tell)
     with _resumable(folder, resume):
         if random_weights:
             _pass(run, partial(measure_norms, detector))
@@ -165,7 +168,7 @@ def _train(run: _Run, resume: bool) -> None:
         seed=seed,
         validation=run.held_out if len(run.held_out) and len(run.good) >= ENOUGH_TO_VALIDATE else None,
         device=run.device,
-        log=run.log,
+        log=partial(_log, run),
         report=run.report,
         checkpoint=run.folder / runs.STATE,
         identity=run.identity,
@@ -173,6 +176,13 @@ def _train(run: _Run, resume: bool) -> None:
     )
     _pass(run, detector.finish)
     detector.discard()
+
+
+def _log(run: _Run, event: Mapping[str, Any]) -> None:
+    """Write an event of training into the log and tell a notice."""
+    run.log(event)
+    if event["event"] == "notice":
+        run.tell(f"training {event['stage']}, step {event['step']}: {event['text']}")
 
 
 def _pass(run: _Run, work: Callable[[Batches, Report], None]) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from adtool.building import build, load_textures
 from adtool.data import open_dataset
@@ -52,8 +53,12 @@ def preview(
 
 def write_sheet(path: Path, pairs: Pairs, simulated: Simulated) -> None:
     """Write a PNG with image, simulated image and mask of each sample side by side, the samples in columns."""
-    masks = simulated.masks.expand_as(pairs.images)
-    rows = torch.cat([_framed(part) for part in (pairs.images, simulated.images, masks)], dim=3)  # (N, 3, h, 3 w)
+    write_rows(path, [pairs.images, simulated.images, simulated.masks.expand_as(pairs.images)])
+
+
+def write_rows(path: Path, parts: Sequence[Tensor]) -> None:
+    """Write a PNG with the pictures of each sample side by side, one of each (N, 3, H, W) part, samples in columns."""
+    rows = torch.cat([_framed(part) for part in parts], dim=3)  # (N, 3, h, parts x w)
     height, width = rows.shape[2:]
     columns = max(1, round((len(rows) * height / width) ** 0.5))
     lines = -(-len(rows) // columns)
@@ -63,5 +68,5 @@ def write_sheet(path: Path, pairs: Pairs, simulated: Simulated) -> None:
     write_picture(path, (sheet.clamp(0, 1) * 255).round().byte().cpu().numpy())
 
 
-def _framed(images: torch.Tensor) -> torch.Tensor:
+def _framed(images: Tensor) -> Tensor:
     return F.pad(images, [GAP // 2] * 4, value=1.0)

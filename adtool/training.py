@@ -7,8 +7,6 @@ and ends with the same weights on the same machine.
 
 from __future__ import annotations
 
-import hashlib
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,12 +20,13 @@ from torch.amp import GradScaler
 
 from adtool.data.batches import ImageBatches
 from adtool.devices import autocast, best_precision, memory_format, placed, reproducible, step
-from adtool.encoding import EncodedBatches, images_in
+from adtool.encoding import EncodedBatches
 from adtool.errors import AdtoolError
 from adtool.interrupt import Interrupt, deferred
 from adtool.models._detector import Detector, Report, Stage, silent
 from adtool.pairing import PairedBatches
 from adtool.resume import Position, load_state, save_state
+from adtool.validation import derived_seed, finite, held_out_loss
 
 SAVE_SECONDS = 60.0
 """How much work a crash may cost."""
@@ -222,7 +221,7 @@ def _train_batches(training: _Training) -> None:
 def _train_step(training: _Training, batch: Any) -> None:
     """One batch: step each optimiser on its loss before the stage computes the next loss."""
     stage, position = training.stage, training.position
-    torch.manual_seed(_derived(training.seed, stage.name, position.step))
+    torch.manual_seed(derived_seed(training.seed, stage.name, position.step))
     losses = stage.losses(placed(batch, training.device))
     values: list[float] = []
     for optimizer in stage.optimizers:
@@ -230,12 +229,13 @@ def _train_step(training: _Training, batch: Any) -> None:
             loss = next(losses, None)
         if loss is None:
             raise AdtoolError(_miscounted(stage, len(values)))
-        values.append(_finite(loss, stage, f"step {position.step + 1}"))
+        values.append(finite(loss, f"training {stage.name}", f"step {position.step + 1}"))
         optimizer.zero_grad()
         training.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         step(optimizer, training.scaler, stage.clip)
     if next(losses, None) is not None:
         raise AdtoolError(_miscounted(stage, len(values) + 1))
+    _tell_notices(training)
     training.scaler.update()
     for schedule in stage.schedules:
         schedule.step()
@@ -244,19 +244,23 @@ def _train_step(training: _Training, batch: Any) -> None:
     position.epoch_step += 1
 
 
+def _tell_notices(training: _Training) -> None:
+    """Log what the model noticed in the step."""
+    for text in training.model.notices:
+        event = {"event": "notice", "stage": training.stage.name, "step": training.position.step + 1, "text": text}
+        training.log(event)
+    training.model.notices = ()
+
+
 def _validate(training: _Training) -> float | None:
-    """The stage's loss over the held-out images, always with the same random numbers; None when it has none."""
+    """The stage's loss over the held-out images; None when it has none."""
     stage = training.stage
     if stage.validate is None or training.watched is None:
         return None
-    torch.manual_seed(_derived(training.seed, stage.name, -1))
+    torch.manual_seed(derived_seed(training.seed, stage.name, -1))
     training.model.eval()
-    total = 0.0
-    with torch.no_grad(), autocast(training.device, training.precision):
-        for batch in training.watched:
-            loss = stage.validate(placed(batch, training.device))
-            total += images_in(batch) * _finite(loss, stage, f"validation after step {training.position.step}")
-    return total / len(training.watched)
+    where = f"training {stage.name}", f"validation after step {training.position.step}"
+    return held_out_loss(stage.validate, training.watched, training.device, training.precision, where)
 
 
 def _watch(training: _Training, losses: list[float], validation: float | None) -> None:
@@ -280,21 +284,5 @@ def _at_limit(training: _Training) -> bool:
     return limit is not None and training.position.step >= limit
 
 
-def _finite(loss: Tensor, stage: Stage, where: str) -> float:
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise AdtoolError(
-            f"training {stage.name}: the loss became {value} at {where}; train with a lower learning rate (--set), or "
-            "look for images that are not pictures of good parts (`adtool data check`)"
-        )
-    return value
-
-
 def _miscounted(stage: Stage, losses: int) -> str:
     return f"training {stage.name}: the model yielded {losses} losses for {len(stage.optimizers)} optimisers"
-
-
-def _derived(seed: int, stage: str, step: int) -> int:
-    """A seed for one step that no other step, stage or seed shares."""
-    digest = hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1

@@ -104,6 +104,20 @@ def test_early_stopping_watches_the_held_out_images_where_enough_remain(pictures
     assert watched == {"enough": [True] * 3, "few": [False] * 3}
 
 
+def test_what_a_model_notices_is_logged_and_told(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original, told = toys.Model.losses, list[str]()
+
+    def noticing(self: toys.Model, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield from original(self, images)
+        self.notices += ("something",)
+
+    monkeypatch.setattr(toys.Model, "losses", noticing)
+    fit(pictures, model="toy", settings={"max_steps": 2}, output=Path("run"), tell=told.append)
+    assert told == ["training autoencoder, step 1: something", "training autoencoder, step 2: something"]
+    events = [json.loads(line) for line in Path("run/log.jsonl").read_text().splitlines()]
+    assert [event["text"] for event in events if event["event"] == "notice"] == ["something"] * 2
+
+
 def test_settings_and_presets_reach_the_model(pictures: Path) -> None:
     fitted = fit(pictures, model="toy", preset="long", settings={"max_steps": 2, "scales": (5,)})
     config = checkpoint.load_model(Path(fitted.model)).model.config

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import signal
 from collections.abc import Iterator
@@ -332,6 +333,87 @@ def test_a_stage_with_a_frozen_part_resumes_to_the_same_weights(tmp_path: Path, 
     train(resumed, Batched(6), resume=True, **settings)
     train(whole, Batched(6), validation=Batched(4))
     assert whole.value.item() == resumed.value.item() != stopped.value.item()
+
+
+class Adversarial(Detector):
+    """A generator of one number against a judge, each with its optimiser and schedule; the judge is drawn anew at will.
+
+    The reconstruction error on held-out images falls and rises again, while the training losses tell nothing of it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator, self.judge = nn.Linear(3, 3), nn.Linear(3, 1)
+        self.count = nn.Parameter(torch.zeros(()), requires_grad=False)
+        nn.init.zeros_(self.generator.weight)
+        nn.init.zeros_(self.generator.bias)
+
+    def stages(self) -> list[Stage]:
+        parts = (self.generator, self.judge)
+        adams = [torch.optim.Adam(part.parameters(), 0.03, betas=(0.5, 0.999)) for part in parts]
+        schedules = [torch.optim.lr_scheduler.ExponentialLR(adam, decay) for adam, decay in zip(adams, (0.9, 0.8))]  # noqa: B905
+        stage = Stage("adversarial", self.losses, adams, 6, 4, schedules=schedules, validate=self.error, min_delta=0.0)
+        return [stage]
+
+    def losses(self, images: Tensor) -> Iterator[Tensor]:
+        means = images.mean((2, 3)) + 0.1 * torch.rand(len(images), 3)
+        restored = self.generator(means)
+        yield self.judge(restored).mean() + (restored - 3 * means).square().mean()
+        yield self.judge(means).mean().square() - self.judge(restored.detach()).mean()
+        self.count += 1
+        if self.count % 5 == 0:
+            nn.init.normal_(self.judge.weight)
+            self.notices += (f"judge drawn anew after {int(self.count)}",)
+
+    def error(self, images: Tensor) -> Tensor:
+        means = images.mean((2, 3))
+        return (self.generator(means) - means).square().mean()
+
+
+def test_a_gan_keeps_the_weights_with_the_lowest_error_on_held_out_images() -> None:
+    model, watched = Adversarial(), Batched(5)
+    events: list[Any] = []
+    train(model, Batched(13), validation=watched, seed=3, log=events.append)
+    epochs = [event for event in events if event["event"] == "epoch"]
+    errors = [event["validation"] for event in epochs]
+    assert errors.index(min(errors)) in (1, 2, 3, 4)  # neither the first epoch nor the last: the choice matters
+    assert events[-1]["best"] == min(errors)
+    with torch.no_grad():
+        kept = model.error(watched.images).item()
+    assert kept == pytest.approx(min(errors), rel=1e-5)
+    assert all(len(event["losses"]) == len(event["learning_rates"]) == 2 for event in epochs)
+    assert epochs[-1]["learning_rates"] == pytest.approx([0.03 * 0.9**18, 0.03 * 0.8**18])
+
+
+def test_what_a_model_notices_is_logged_once_with_its_step() -> None:
+    model = Adversarial()
+    events: list[Any] = []
+    train(model, Batched(13), seed=3, log=events.append)
+    told = [(event["stage"], event["step"], event["text"]) for event in events if event["event"] == "notice"]
+    assert told == [("adversarial", step, f"judge drawn anew after {step}") for step in (5, 10, 15)]
+    assert model.notices == ()
+
+
+@pytest.mark.parametrize("stop", [3, 4, 9])  # before and after the judge is drawn anew, and at an epoch's end
+def test_a_gan_resumes_to_the_same_weights_notices_and_best(tmp_path: Path, stop: int) -> None:
+    settings: dict[str, Any] = {"validation": Batched(5), "checkpoint": tmp_path / "state", "seed": 3}
+    torch.manual_seed(0)
+    whole = Adversarial()
+    stopped, resumed = copy.deepcopy(whole), Adversarial()
+    events: list[list[Any]] = [[], []]
+
+    def interrupt(what: str, step: int, total: int) -> None:
+        if step == stop:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, Batched(13), report=interrupt, log=events[0].append, **settings)
+    train(resumed, Batched(13), resume=True, log=events[0].append, **settings)
+    train(whole, Batched(13), validation=Batched(5), seed=3, log=events[1].append)
+    assert same(whole, resumed)
+    notices = [[event for event in log if event["event"] == "notice"] for log in events]
+    assert notices[0] == notices[1] and len(notices[0]) == 3
+    assert events[0][-1] == events[1][-1]
 
 
 def test_resuming_a_stage_that_was_stopped_at_its_limit_still_watches_it(tmp_path: Path) -> None:

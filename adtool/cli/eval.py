@@ -33,6 +33,12 @@ COLUMNS = {
     show_default=True,
     help="Resolution of the pixel metrics; sPRO is always taken at the original one.",
 )
+@click.option(
+    "--gallery",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.png",
+    help="Draw images, restorations, residuals, heat maps and truth, for a model that restores images.",
+)
 @_options.json_output
 @_options.batch_size
 @_options.workers
@@ -45,6 +51,7 @@ def command(
     model: Path,
     layout: str | None,
     category: str | None,
+    gallery: Path | None,
     as_json: bool,
     device: str,
     threads: int | None,
@@ -56,6 +63,7 @@ def command(
     Example:
       adtool eval mvtec/bottle --model runs/bottle
       adtool eval mvtec --category bottle --json > bottle.json
+      adtool eval mvtec/bottle --model runs/bottle --gallery bottle.png
     """
     from adtool.checkpoint import load_model, read_meta
     from adtool.data import open_dataset
@@ -67,9 +75,11 @@ def command(
     torch_device = _options.start_torch(device, threads)
 
     from adtool.evaluation import evaluate
+    from adtool.gallery import write_gallery
 
     loaded = load_model(file, torch_device)
     with _console.progress() as report:
+        columns = write_gallery(gallery, loaded, dataset, device=torch_device, report=report) if gallery else []
         result = evaluate(loaded, dataset, device=torch_device, report=report, **options)
     described = {"model": str(file), "name": meta["model"], "preset": meta.get("preset"), "seed": meta.get("seed")}
     result = described | result
@@ -77,6 +87,8 @@ def command(
         _console.answer_json(result)
     else:
         show(result)
+    if gallery:
+        _console.say(f"{gallery}: {', '.join(columns)}")
     for bad in result["unreadable"]:
         _console.warn(f"{bad['path']}: {bad['error']}")
     _console.leave(_console.ExitStatus.UNREADABLE if result["unreadable"] else _console.ExitStatus.DONE)

@@ -79,7 +79,8 @@ def command(
     given = {"backbone": backbone, "anomaly_source": anomaly_source}
     settings = _options.fields(model, config, pairs, given)
     with _console.progress() as report:
-        fitted = fit(data, model=model, settings=settings, device=torch_device, report=report, **options)
+        told: dict[str, Any] = {"report": report, "tell": _console.warn}
+        fitted = fit(data, model=model, settings=settings, device=torch_device, **told, **options)
     for note in fitted.notes:
         _console.warn(note)
     _console.say(f"{fitted.name} ({fitted.preset}) from {fitted.images} good images in {fitted.seconds:.0f} s")

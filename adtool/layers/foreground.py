@@ -16,6 +16,8 @@ KNOWN = {
     **dict.fromkeys(("carpet", "grid", "leather", "tile", "wood", "cable"), "none"),
 }
 """MVTec AD's categories, with the thresholds of MemSeg's code; "none" where the picture has no background."""
+TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
+"""MVTec AD's categories that look the same turned."""
 SMALLEST, LARGEST = 0.05, 0.95
 """Shares of the picture between which Otsu's foreground is believed to be an object."""
 ON_BORDER = 0.1

@@ -17,3 +17,8 @@ def warm_up_cosine(optimizer: Optimizer, steps: int, warm_up: float, floor: floa
         return min(1.0, (step + 1) / rising) * (floor + (1 - floor) * (1 + math.cos(math.pi * fallen)) / 2)
 
     return LambdaLR(optimizer, share)
+
+
+def constant_then_linear(optimizer: Optimizer, steps: int) -> LambdaLR:
+    """The rate stays for the first half of the steps, then falls linearly to nothing at their end."""
+    return LambdaLR(optimizer, lambda step: min(1.0, max(0.0, 2 * (steps - step) / steps)))

@@ -71,7 +71,8 @@ class Stage:
     schedules: Sequence[LRScheduler] = field(default_factory=tuple)
     """Stepped once per optimisation step."""
     validate: Callable[[Any], Tensor] | None = None
-    """(N, 3, H, W) held-out good images -> scalar loss; without it early stopping watches the training loss."""
+    """(N, 3, H, W) held-out good images -> scalar loss; the stage ends with the weights of the epoch where it was
+    lowest. Without it early stopping watches the training loss."""
     encode: Callable[[Tensor], list[Tensor]] | None = None
     """What a frozen part makes of (N, 3, H, W) images, tensors (N, ...); done once per image where memory allows."""
     patience: int | None = None
@@ -149,6 +150,8 @@ class Detector(nn.Module):
     textures: Tensor | None = None
     """(T, 3, H, W) uint8 pictures to paint defects with, where the configuration has an `anomaly_source` that is not
     empty: set before training, and no part of the model file."""
+    notices: tuple[str, ...] = ()
+    """What happened in a step of training that a person should know; training tells and clears them after the step."""
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
@@ -167,8 +170,18 @@ class Detector(nn.Module):
 
     def preview(self, pairs: Pairs) -> Simulated:
         """The simulated defects that training shows the model; AdtoolError where it is shown none."""
-        name = type(self).__module__.rpartition(".")[2].replace("_", "-")
-        raise AdtoolError(f"--model {name}: simulates no defects, so there is nothing to preview")
+        raise AdtoolError(f"--model {self._name}: simulates no defects, so there is nothing to preview")
+
+    def restorations(self, images: Tensor) -> dict[str, Tensor]:
+        """What the model makes of (N, 3, H, W) images on its way to the map, by name, as images in [0, 1].
+
+        The last one is what an image is compared with; AdtoolError where there is none. Call it as `predict`.
+        """
+        raise AdtoolError(f"--model {self._name}: restores no images, so there is no gallery to draw")
+
+    @property
+    def _name(self) -> str:
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
 
     def discard(self) -> None:
         """Drop the parts that only training needs: a model file holds what predicts, a training's state all of them."""

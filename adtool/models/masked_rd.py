@@ -265,19 +265,16 @@ def _schedules(optimizer: torch.optim.Optimizer, config: Config) -> list[torch.o
 
 
 def _check(config: Config) -> None:
-    choices: dict[str, tuple[str, ...]] = {
-        "block": ("bottleneck", "basic"),
-        "loss": ("pixel", "flat"),
-        "image_score": ("max", "mean"),
-        "residual": ("cosine", "gaussian"),
-        "test_mask": ("none", "bypass", "complementary"),
-        "schedule": ("constant", "cosine"),
-    }
+    config.one_of(
+        block=("bottleneck", "basic"),
+        loss=("pixel", "flat"),
+        image_score=("max", "mean"),
+        residual=("cosine", "gaussian"),
+        test_mask=("none", "bypass", "complementary"),
+        schedule=("constant", "cosine"),
+    )
     if config.schedule == "cosine" and config.max_steps is None:
         raise AdtoolError("--set schedule=cosine: needs max_steps, the step at which it ends")
-    for name, allowed in choices.items():
-        if (value := getattr(config, name)) not in allowed:
-            raise AdtoolError(f"--set {name}={value}: expected one of {', '.join(allowed)}")
     if not config.scales or list(config.scales) != sorted(set(config.scales) & set(range(1, len(config.strides) + 1))):
         raise AdtoolError(f"--set scales={config.scales}: expected some of 1..{len(config.strides)}, ascending")
     unit = 2 * config.strides[config.scales[-1] - 1]

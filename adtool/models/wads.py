@@ -30,6 +30,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from adtool.errors import AdtoolError
 from adtool.layers.dcgan import Discriminator, Generator, depth_of
 from adtool.layers.defects import WADS, Simulated, simulate
+from adtool.layers.foreground import TEXTURES
 from adtool.layers.fpn import PairSegmentation, PublishedPairSegmentation
 from adtool.layers.lbp import pattern_distance
 from adtool.layers.losses import focal_loss, sparsity_loss, ssim_loss
@@ -37,10 +38,6 @@ from adtool.layers.views import random_views
 from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
 from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
-
-TEXTURES = ("carpet", "grid", "leather", "tile", "wood")
-"""MVTec AD's categories that look the same turned."""
-
 
 DEFAULT: dict[str, Any] = {
     "source": "mixed",

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import toy_detector
 from click.testing import Result
+from PIL import Image
 from toy_detector import GOOD_GREY, write_image
 
 from adtool.evaluation import KEYS
@@ -56,6 +58,19 @@ def test_table_states_what_was_measured(adtool: Run, model: Path, data: Path) ->
 def test_original_size_is_stated(adtool: Run, model: Path, data: Path) -> None:
     result = adtool("eval", data, "--model", model, "--eval-size", "original")
     assert "pixel metrics at the images' own size" in result.stdout
+
+
+def test_a_gallery_is_drawn_and_its_columns_named(
+    adtool: Run, model: Path, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = adtool("eval", data, "--model", model, "--gallery", tmp_path / "g.png")
+    assert refused.exit_code == 1 and "restores no images, so there is no gallery" in refused.stderr
+    monkeypatch.setattr(toy_detector.Model, "restorations", lambda self, images: {"restored": images / 2})
+    result = adtool("eval", data, "--model", model, "--gallery", tmp_path / "g.png", "--json")
+    assert json.loads(result.stdout)["images"] == 4
+    assert f"{tmp_path / 'g.png'}: image, restored, residual, heat map, truth\n" in result.stderr
+    with Image.open(tmp_path / "g.png") as picture:
+        assert picture.size[0] % (5 * 20) == 0
 
 
 def test_unreadable_images_are_named_and_status_is_3(adtool: Run, model: Path, data: Path) -> None:

@@ -44,6 +44,18 @@ def test_the_path_of_the_model_is_all_of_stdout(adtool: Run, pictures: Path) -> 
     assert "training autoencoder 15/15 (100 %)" in done.stderr
 
 
+def test_what_a_model_notices_is_a_warning(adtool: Run, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = toys.Model.losses
+
+    def noticing(self: toys.Model, images: torch.Tensor) -> Iterator[torch.Tensor]:
+        yield from original(self, images)
+        self.notices += ("something",)
+
+    monkeypatch.setattr(toys.Model, "losses", noticing)
+    done = adtool("train", pictures, "--model", "toy", "--threads", 1, "--set", "max_steps=1", "--quiet")
+    assert done.exit_code == 0 and "warning: training autoencoder, step 1: something\n" in done.stderr
+
+
 def test_json_is_the_object_scripts_rely_on(adtool: Run, pictures: Path) -> None:
     done = adtool("train", pictures, "--model", "toy", "--json", "--seed", 3, "--quiet", "--false-alarm-rate", 0.2)
     answer = json.loads(done.stdout)

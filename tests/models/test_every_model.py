@@ -14,6 +14,20 @@ from adtool.errors import AdtoolError
 from adtool.models._detector import Detector, DetectorConfig, Pairs, Stage
 
 TINY = {
+    "dgrnet": {
+        "height": 64,
+        "width": 64,
+        "ae_base": 8,
+        "ae_cap": 32,
+        "d_base": 8,
+        "d_cap": 32,
+        "latent": 16,
+        "ae_rate": 2e-3,
+        "ddpm_base": 8,
+        "ddpm_multipliers": (1, 2),
+        "ddpm_rate": 2e-3,
+        "t_star": (50,),
+    },
     "masked-rd": {
         "height": 64,
         "width": 64,
@@ -24,6 +38,7 @@ TINY = {
     },
     "patchcore": {"height": 64, "width": 64, "coreset": 0.1},
     "padim": {"height": 64, "width": 64, "channels": 20},
+    "scgan": {"height": 64, "width": 64, "base": 8, "cap": 32, "latent": 16, "learning_rate": 2e-3, "sigma": 8.0},
     "slsg": {"height": 64, "width": 64, "channels": 8, "last_stride": 1, "mask_patch": 4, "discriminator_channels": 4},
     "wads": {
         "height": 64,
