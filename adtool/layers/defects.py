@@ -93,7 +93,6 @@ SLSG = Simulation()
 WADS = Simulation(
     logical=False,
     foreground="none",
-    least_area=0,
     redraws=0,
     source="texture",
     augmented=True,

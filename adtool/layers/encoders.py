@@ -11,7 +11,6 @@ from adtool.layers.backbones import IMAGENET, Backbone
 from adtool.layers.residual import convolution_norm_relu, initialise
 from adtool.layers.resnet import BasicBlock, ResNet
 
-STRIDES = (2, 4, 8, 16, 32)
 MIDDLE = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 """Brings images to [-1, 1]."""
 
@@ -39,20 +38,19 @@ class LearntEncoder(ResNet):
 
 
 class PublishedEncoder(nn.Module):
-    """A published network, up to the features of `stride`, that stays as it is.
+    """A published network that stays as it is; only the step to the deepest features is trained.
 
-    Only the step to `bottleneck` channels after it is trained.
+    These have `bottleneck` channels and `stride` 16 or 32; the others have strides of 2, 4, 8 and 16.
     """
 
     def __init__(self, name: str, stride: int, bottleneck: int) -> None:
         super().__init__()
-        self.backbone = Backbone(name, [each for each in STRIDES if each <= stride])
-        *finer, deepest = self.backbone.channels
-        self.narrow = convolution_norm_relu(deepest, bottleneck, 1)
-        self.widths: Sequence[int] = [*finer, bottleneck]
+        self.backbone = Backbone(name, [2, 4, 8, 16, 32][: 4 + stride // 32])
+        self.narrow = convolution_norm_relu(self.backbone.channels[-1], bottleneck, 1)
+        self.widths: Sequence[int] = [*self.backbone.channels[:4], bottleneck]
         initialise(self.narrow)
 
     def levels(self, images: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] to features, finest first."""
-        *finer, deepest = self.backbone(images)
-        return [*finer, self.narrow(deepest)]
+        found = self.backbone(images)
+        return [*found[:4], self.narrow(found[-1])]

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from adtool.layers.backbones import Backbone
-from adtool.layers.encoders import STRIDES
 from adtool.layers.resnet import BasicBlock, Bottleneck, ResNet
 
+STRIDES = (2, 4, 8, 16, 32)
 PRIOR = 0.1
 """The probability of an anomaly that an untrained pyramid gives to a pixel."""
 

@@ -106,7 +106,7 @@ class Config(DetectorConfig):
     least_change: float = 0.0
     """What counts as a defect changes the image by more (ours)."""
     views: float = 0.0
-    """Share of the images that are shown turned by up to 5 degrees and scaled by 0.9 to 1.1 (ours)."""
+    """Share of the images that are shown turned by up to 3 degrees and scaled by 0.95 to 1.05 (ours)."""
     skip: bool = True
     """Table 6, as the next four: the deepest features for every stage of the decoder."""
     attention: bool = True
@@ -159,7 +159,7 @@ class Model(Detector):
         self.config = config
         base = config.channels
         stride, published = 16 * config.last_stride, config.encoder_init == "imagenet"
-        self.encoder: PublishedEncoder | LearntEncoder = LearntEncoder(base, stride, published=published)
+        self.encoder: LearntEncoder | PublishedEncoder = LearntEncoder(base, stride, published=published)
         if config.encoder_init == "frozen":
             self.encoder = PublishedEncoder(config.backbone, stride, config.bottleneck)
         channels = self.encoder.widths
@@ -180,9 +180,8 @@ class Model(Detector):
 
     @property
     def backbones(self) -> dict[str, nn.Module]:
-        if isinstance(self.encoder, PublishedEncoder):
-            return {"backbone": self.encoder.backbone}
-        return {"published": self.published} if self.config.encoder_init == "imagenet" else {}
+        place = {"frozen": "encoder.backbone", "imagenet": "published"}.get(self.config.encoder_init)
+        return {place: self.get_submodule(place)} if place else {}
 
     def prepare(self, batches: Batches, report: Report = silent) -> None:
         """Start from published weights, where they are asked for."""
@@ -212,7 +211,7 @@ class Model(Detector):
 
     def _viewed(self, pairs: Pairs) -> Tensor:
         """The images, or views of some."""
-        return random_views(pairs.images, pairs.seeds, scale=(0.9, 1.1), turn=5, share=self.config.views)
+        return random_views(pairs.images, pairs.seeds, scale=(0.95, 1.05), turn=3, share=self.config.views)
 
     def preview(self, pairs: Pairs) -> Simulated:
         """Every image with a simulated defect."""

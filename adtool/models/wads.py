@@ -45,6 +45,7 @@ DEFAULT: dict[str, Any] = {
     "turned": 0.34,
     "least_change": 0.03,
     "jitter": 0.2,
+    "redraws": 10,
     "views": 0.5,
     "enlarged": 1.0,
     "g_base": 32,
@@ -87,6 +88,8 @@ class Config(DetectorConfig):
     """What counts as a defect changes the image by more (ours)."""
     jitter: float = 0.0
     """By what share brightness and contrast of what fills a defect change at most (ours)."""
+    redraws: int = 0
+    """How often a mask of less than 16 pixels is drawn again (ours)."""
     intact: float = 0.5
     """Share of the images shown without a defect."""
     augment: bool = True
@@ -188,7 +191,7 @@ class Model(Detector):
             turn = config.turn if config.turn is not None else 180 if config.category in TEXTURES else 5
             enlarged, scale, share = config.enlarged, config.scale, config.views
             images = random_views(images, seeds, turn=turn, enlarged=enlarged, scale=scale, share=share)
-        simulated = ("intact", "source", "logical", "turned", "least_change", "jitter")
+        simulated = ("intact", "source", "logical", "turned", "least_change", "jitter", "redraws")
         simulation = replace(WADS, **{name: getattr(config, name) for name in simulated})
         return images, simulate(images, others, seeds, simulation, self.textures)
 
@@ -284,6 +287,8 @@ def _check(config: Config) -> None:
         schedule=("constant", "cosine"),
         image_score=("top", "mean"),
     )
+    config.shares("turned", "views", "intact")
+    config.at_least(0, "redraws", "jitter", "least_change")
     config.at_least(1, "latent", "batch_size", "max_steps", "g_base", "g_cap", "seg_base", "seg_width")
     if not 0 < config.rho < 1:
         raise AdtoolError(f"--set rho={config.rho}: expected a share between 0 and 1")

@@ -20,6 +20,7 @@ EVERY = [
     replace(SLSG, structural=False),
     replace(SLSG, source="self", logical=False, foreground="none", intact=0.3),
     replace(WADS, intact=0.0, foreground="otsu", logical=True),
+    replace(SLSG, turned=0.3, least_change=0.05),
 ]
 
 
@@ -129,6 +130,48 @@ def test_a_logical_defect_shows_another_image_turned(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(defects, "rotate", lambda images, t, padding, shift: turns.append(t) or images)
     simulate(black.repeat(50, 1, 1, 1), white.repeat(50, 1, 1, 1), torch.arange(400), simulation)
     assert -0.5 <= turns[0].min() < -0.45 and 0.45 < turns[0].max() < 0.5
+
+
+def test_logical_fillings_are_turned_moved_or_lie_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A share `turned` is turned and nothing else; of the others half are moved by at most what `moved` says."""
+    drawn: list[tuple[Tensor, Tensor]] = []
+    monkeypatch.setattr(defects, "rotate", lambda images, t, padding, shift: drawn.append((t, shift)) or images)
+    images = torch.zeros(1, 3, 8, 8).expand(1000, -1, -1, -1)
+    simulation = Simulation(structural=False, foreground="none", turned=0.4, moved=0.2)
+    simulate(images, images, torch.arange(1000), simulation)
+    turned, moved = drawn[0][0] != 0, (drawn[0][1] != 0).any(1)
+    assert not (turned & moved).any()
+    assert turned.float().mean().item() == pytest.approx(0.4, abs=0.05)
+    assert moved.float().mean().item() == pytest.approx(0.3, abs=0.05)
+    across, along = drawn[0][1].abs().amax(0).tolist()
+    assert 0.095 < across <= 0.1 and 0.19 < along <= 0.2
+
+
+def test_a_moved_filling_is_the_other_image_at_another_place() -> None:
+    simulation = Simulation(structural=False, foreground="none", jitter=0.0, delta=(1.0, 1.0), turned=0.0)
+    columns = (torch.arange(80) / 80).expand(40, 3, 64, 80)
+    painted, masks = simulate(torch.zeros_like(columns), columns, torch.arange(40), simulation)
+    shifts = []
+    for image, mask in zip(painted[:, 0], masks[:, 0] == 1, strict=True):
+        inner = mask & (image > 0) & (image < 79 / 80)
+        offset = (image - columns[0, 0])[inner]
+        assert offset.numel() == 0 or offset.max() - offset.min() < 1e-4
+        shifts += [offset.mean().item()] if offset.numel() else []
+    assert 0.3 < sum(abs(shift) < 1e-6 for shift in shifts) / len(shifts) < 0.7
+    assert 0.1 < max(map(abs, shifts)) <= 0.15
+
+
+def test_what_hardly_changes_is_no_defect() -> None:
+    """A filling 0.02 brighter is none where 0.03 is asked for; one 0.2 brighter is, up to 2 pixels beyond its edge."""
+    images = torch.full((20, 3, *SIZE), 0.5)
+    others = images + 0.02
+    others[..., 40:] += 0.18
+    simulation = Simulation(structural=False, foreground="none", jitter=0.0, delta=(1.0, 1.0), turned=0.0, moved=0.0)
+    every = simulate(images, others, torch.arange(20), simulation)
+    painted, masks = simulate(images, others, torch.arange(20), replace(simulation, least_change=0.03))
+    assert torch.equal(masks[..., 42:], every.masks[..., 42:]) and masks.any()
+    assert not masks[..., :38].any() and every.masks[..., :38].any()
+    assert torch.equal(painted[..., :38], images[..., :38])
 
 
 def test_structural_and_logical_defects_are_as_frequent() -> None:
@@ -260,7 +303,7 @@ def test_a_mask_that_misses_the_object_is_drawn_again(monkeypatch: pytest.Monkey
 
 
 def test_wads_draws_once_and_may_leave_an_empty_mask() -> None:
-    assert (WADS.redraws, WADS.least_area, WADS.foreground) == (0, 0, "none")
+    assert (WADS.redraws, WADS.foreground) == (0, "none")
     images = pictures(300)
     masks = simulate(images, images, torch.arange(300), WADS).masks
     assert 0.3 < (masks.sum((1, 2, 3)) == 0).float().mean() < 0.7

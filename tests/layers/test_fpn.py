@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from adtool.layers.fpn import PairSegmentation, PyramidSegmentation
+from adtool.layers.fpn import PairSegmentation, PublishedPairSegmentation, PyramidSegmentation
 
 
 def features(*channels: int) -> list[torch.Tensor]:
@@ -54,3 +54,19 @@ def test_two_images_are_compared(siamese):
     assert network(images, others).shape == (2, 1, 32, 32)
     assert torch.equal(network(images, others), network(others, images)) == siamese
     assert torch.equal(network(images, images)[:1], network(others, others)[:1]) == siamese
+
+
+@pytest.mark.parametrize("siamese", [False, True])
+def test_a_published_network_compares_two_images_and_stays_as_it_is(siamese):
+    torch.manual_seed(0)
+    network = PublishedPairSegmentation("efficientnet_lite0", 8, siamese=siamese).eval()
+    images, others = (part.requires_grad_() for part in 2 * torch.rand(2, 2, 3, 64, 64) - 1)
+    found = network(images, others)
+    assert found.shape == (2, 1, 64, 64)
+    assert torch.equal(found, network(others, images)) == siamese
+    ours, theirs = (network.encoder((part + 1) / 2) for part in (images, others))
+    joined = [(a - b).abs() if siamese else torch.cat([a, b], 1) for a, b in zip(ours, theirs, strict=True)]
+    torch.testing.assert_close(found, network.pyramid(joined))
+    found.sum().backward()
+    trained = {name.split(".")[0] for name, parameter in network.named_parameters() if parameter.grad is not None}
+    assert trained == {"pyramid"} and images.grad is None

@@ -60,3 +60,13 @@ def test_a_view_follows_from_its_seed_alone():
     assert torch.equal(first, third) and not torch.equal(first, second)
     alone = random_views(same[:1], seeds[1:2], **switches)[0]
     torch.testing.assert_close(alone, second)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_share_of_the_images_is_shown_in_a_view(share):
+    shown = images(1).expand(400, -1, -1, -1)
+    views = random_views(shown, torch.arange(400), scale=(0.8, 0.9), turn=10, share=share)
+    kept = (views == shown).flatten(1).all(1)
+    assert 1 - kept.float().mean().item() == pytest.approx(share, abs=0.08)
+    every = random_views(shown, torch.arange(400), scale=(0.8, 0.9), turn=10)
+    assert torch.equal(views[~kept], every[~kept])
