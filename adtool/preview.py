@@ -44,9 +44,11 @@ def preview(
     good, _ = hold_out(dataset, None, seed)
     detector = build(model, preset, settings or {}, seed, dataset.category)
     load_textures(detector, seed, workers, report)
-    stage = next((stage.name for stage in detector.stages() if stage.paired), "preview")
+    stage = next((stage.name for stage in detector.stages() if stage.paired), None)
     images = ImageBatches(good, detector.config.size, workers=workers)
-    pairs = next(PairedBatches(images, seed, stage).shuffled(seed, 0, min(count, len(images))))
+    if stage is not None:
+        detector.eval().prepare(images, report)
+    pairs = next(PairedBatches(images, seed, stage or "preview").shuffled(seed, 0, min(count, len(images))))
     with torch.no_grad():
         return pairs, detector.eval().preview(pairs)
 

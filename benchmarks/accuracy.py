@@ -1,6 +1,6 @@
 """Accuracy table: train each model on each data folder, evaluate, write JSON and markdown; finished rows are kept.
 
-    python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--control] [--output FILE]
+    python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--set KEY=VALUE ...] [--control]
 
 A row is one (data, model, preset, weights, seed): training seconds, images per second, the metrics of `adtool eval`.
 `--control` adds the same row with random backbone weights: what the pictures give away without any learnt feature.
@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +26,21 @@ from adtool.checkpoint import load_model
 from adtool.data import open_dataset
 from adtool.evaluation import evaluate
 from adtool.fitting import fit
+from adtool.models import load
+from adtool.settings import parse
 
+KINDS = ("structural_anomalies", "logical_anomalies")
 METRICS = ("image_auroc", "image_ap", "pixel_auroc", "pixel_ap", "aupro", "spro")
 MODELS = ("patchcore/default", "padim/default", "masked-rd/small", "masked-rd/default")
 
 
-def measure(data: Path, model: str, preset: str, random: bool, seed: int) -> dict[str, Any]:
+def measure(
+    data: Path, model: str, preset: str, settings: Mapping[str, Any], random: bool, seed: int
+) -> dict[str, Any]:
     """Train and evaluate once."""
     with tempfile.TemporaryDirectory() as folder:
-        fitted = fit(
-            data, model=model, preset=preset, output=Path(folder, "run"), seed=seed, random_weights=random, workers=2
-        )
+        options: dict[str, Any] = {"seed": seed, "random_weights": random, "workers": 2}
+        fitted = fit(data, model=model, preset=preset, settings=settings, output=Path(folder, "run"), **options)
         loaded = load_model(Path(fitted.model))
         result = evaluate(loaded, open_dataset(data), report=lambda *progress: None)
     return {
@@ -49,6 +54,8 @@ def measure(data: Path, model: str, preset: str, random: bool, seed: int) -> dic
         "seed": seed,
         "train_images": fitted.images,
         "test_images": result["images"],
+        "threads": torch.get_num_threads(),
+        "settings": settings,
         "train_seconds": round(fitted.seconds, 1),
         "images_per_second": round(result["images_per_second"], 1),
         "metrics": {name: result["metrics"][name] for name in METRICS},
@@ -61,26 +68,33 @@ def measure(data: Path, model: str, preset: str, random: bool, seed: int) -> dic
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     """What makes two rows the same measurement."""
-    return row["data"], row["model"], row["preset"], row["weights"] == "random", row["seed"]
+    return row["data"], row["model"], row["preset"], row["weights"] == "random", row["seed"], changes(row["settings"])
+
+
+def changes(settings: Mapping[str, Any]) -> str:
+    """Fields that differ from the preset, as text."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def table(document: dict[str, Any]) -> str:
     """The document as markdown, one row per measurement, random-weight controls after their models."""
     machine = document["machine"]
     lines = [
-        f"adtool {document['adtool']}, torch {document['torch']}, {machine['cpu']}, {machine['threads']} threads. "
-        "Metrics in percent; each row is one run.",
+        f"adtool {document['adtool']}, torch {document['torch']}, {machine['cpu']}. Metrics in percent; each row "
+        "is one run. Structural and logical are the image AUROC of those defects alone.",
         "",
-        "| data | model | preset | weights | seed | image AUROC | image AP | pixel AUROC | pixel AP | AUPRO | sPRO "
-        "| train s | images/s |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| data | model | preset | changed | weights | seed | image AUROC | structural | logical | image AP "
+        "| pixel AUROC | pixel AP | AUPRO | sPRO | train s | images/s | threads |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(document["rows"], key=key):
-        values = [row["metrics"][name] for name in METRICS]
-        cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in values]
+        image, *values = [row["metrics"][name] for name in METRICS]
+        kinds = [row["per_defect"].get(kind, {}).get("image_auroc") for kind in KINDS]
+        cells = ["n/a" if value is None else f"{100 * value:.1f}" for value in (image, *kinds, *values)]
         weights = {"random": "random", None: "none"}.get(row["weights"], "ImageNet")
-        start = [row["data"], row["model"], row["preset"], weights, str(row["seed"])]
-        end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}"]
+        changed = " ".join(f"{name}={value}" for name, value in row["settings"].items()) or "nothing"
+        start = [row["data"], row["model"], row["preset"], changed, weights, str(row["seed"])]
+        end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}", str(row["threads"])]
         lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -89,25 +103,39 @@ def table(document: dict[str, Any]) -> str:
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, default=MODELS, show_default=True, help="NAME/PRESET, repeatable.")
 @click.option("--control", is_flag=True, help="Also with random backbone weights.")
+@click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a field of every model.")
+@click.option("--threads", type=int, help="CPU threads of PyTorch; all by default.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--again", is_flag=True, help="Measure rows that are there already once more.")
 @click.option(
     "--output", type=click.Path(path_type=Path), default=Path("benchmarks/results/accuracy"), show_default=True
 )
-def main(data: tuple[Path, ...], models: tuple[str, ...], control: bool, seed: int, again: bool, output: Path) -> None:
+def main(
+    data: tuple[Path, ...],
+    models: tuple[str, ...],
+    control: bool,
+    pairs: tuple[str, ...],
+    threads: int | None,
+    seed: int,
+    again: bool,
+    output: Path,
+) -> None:
     """Measure, and write OUTPUT.json and OUTPUT.md after every row."""
+    if threads:
+        torch.set_num_threads(threads)
     path = output.with_suffix(".json")
     document: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
-    machine = {"cpu": processor(), "threads": torch.get_num_threads()}
+    machine = {"cpu": processor()}
     document |= {"adtool": __version__, "torch": torch.__version__, "machine": machine}
     for name in models:
         model, preset = name.split("/")
+        settings = parse(load(model).Config, dict(pair.split("=", 1) for pair in pairs))
         for folder in data:
             for random in (False, True) if control else (False,):
-                wanted = (folder.name, model, preset, random, seed)
+                wanted = (folder.name, model, preset, random, seed, changes(settings))
                 if not again and wanted in map(key, document["rows"]):
                     continue
-                row = measure(folder, model, preset, random, seed)
+                row = measure(folder, model, preset, settings, random, seed)
                 document["rows"] = [other for other in document["rows"] if key(other) != wanted] + [row]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(document, indent=1) + "\n")

@@ -9,8 +9,10 @@ Where the paper is silent or at odds with itself, class defaults read it so: the
 image, SSIM is maximised, the focal exponent is 2 and not the prior's rho, the discriminator's judgement is a
 probability, and the prior is of the area that is predicted, which on images without a defect it only pushes down. The
 others are switches (`lat`, `adv`, `kl_mode`, `focal_gamma`, `seg_input`). Batch size, pyramid head and image scores
-are ours. `default` and `small` have narrower networks, a ResNet-18 and a shorter training at a higher learning rate,
-which decays as a cosine; half the defects are filled with the image's own tiles, and maps are smoothed.
+are ours. `default` and `small` have narrower networks and a shorter training at a higher learning rate, which decays as
+a cosine. They compare the features of a published network that stays as it is; defects are filled with textures, with
+the image's own tiles or with another good image, as it lies, moved or turned; half of the images are shown in a random
+view; maps are smoothed.
 The paper reports a pixel AUROC of 93.0 over MVTec AD, 84.9 without SSIM, 90.7 without the prior and 87.0 with local
 binary patterns in place of the segmentation network (percent); it has no image AUROC.
 """

@@ -311,3 +311,14 @@ def test_a_stopped_training_goes_on_to_the_same_weights(stop, tmp_path):
         trained(checkpoint=tmp_path / "state.safetensors", report=interrupt)
     resumed = trained(checkpoint=tmp_path / "state.safetensors", resume=True)
     assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
+@pytest.mark.parametrize(("shared", "least", "logical"), [(True, 0.5, True), (False, 0.5, False), (False, 0.0, True)])
+def test_good_images_without_a_layout_in_common_get_no_logical_defects(shared, least, logical):
+    generator = torch.Generator().manual_seed(1)
+    images = torch.rand(1 if shared else 20, 3, 64, 64, generator=generator).expand(20, -1, -1, -1)
+    model = tiny(encoder_init="random", least_layout=least)
+    model.prepare([images[:8], images[8:]])
+    expected = model.config.foreground if logical else "none"
+    assert (model.simulation.logical, model.simulation.foreground) == (logical, expected)
+    assert len(model.notices) == (not logical) and all("5%" in notice for notice in model.notices)
