@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from adtool.layers.cbam import CBAM
-from adtool.layers.dcgan import SLOPE, Discriminator, grid_of, initialise
+from adtool.layers.dcgan import SLOPE, Discriminator, channels_of, grid_of, initialise
 
 DEEPEST = 8
 """Most halvings, which leave one pixel of 256."""
@@ -34,7 +34,7 @@ class UNetAutoencoder(nn.Module):
     ) -> None:
         super().__init__()
         depth = halvings(size)
-        widths = [min(base << level, cap or base << level) for level in range(depth)]
+        widths = channels_of(size, base, cap, depth)
         self.encoder, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level, width in enumerate(widths):
             conv = nn.Conv2d(widths[level - 1] if level else 3, width, 4, 2, 1, bias=False)
