@@ -46,12 +46,13 @@ def _describe(name: str) -> dict[str, Any]:
     configs = {preset: module.Config.preset(preset) for preset in module.Config.PRESETS}
     with torch.device("meta"):
         built = {preset: module.Model(config) for preset, config in configs.items()}
-        for model in built.values():
-            model.discard()
+    needs = {preset: ", ".join(part.name for part in model.backbones.values()) for preset, model in built.items()}
+    for model in built.values():
+        model.discard()
     return {
         "name": name,
         "paper": module.Config.PAPER,
         "presets": list(configs),
         "parameters": {preset: sum(p.numel() for p in model.parameters()) for preset, model in built.items()},
-        "needs": {preset: getattr(config, "backbone", "nothing") for preset, config in configs.items()},
+        "needs": {preset: found or "nothing" for preset, found in needs.items()},
     }

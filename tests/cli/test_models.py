@@ -17,6 +17,12 @@ def test_json_lists_every_model_with_counted_parameters(adtool: Callable[..., Re
         module = models.load(name)
         assert model["presets"] == list(module.Config.PRESETS) == list(model["parameters"])
         assert model["paper"] == module.Config.PAPER and "http" in model["paper"]
+    needs = {
+        (name, preset): model["needs"][preset] for name, model in listed.items() for preset in ("paper", "default")
+    }
+    assert needs["patchcore", "paper"] == "wide_resnet50_2"
+    assert needs["slsg", "paper"] == needs["wads", "paper"] == needs["scgan", "default"] == "nothing"
+    assert needs["slsg", "default"] == needs["wads", "default"] == "efficientnet_lite0"
     preset = listed["patchcore"]["presets"][0]
     module = models.load("patchcore")
     built = module.Model(module.Config.preset(preset))
