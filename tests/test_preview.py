@@ -112,3 +112,14 @@ def test_colours_stay_in_place(tmp_path: Path) -> None:
     sheet = read(tmp_path / "s.png")
     expected = (image[0].permute(1, 2, 0) * 255).round().byte().numpy()
     assert (sheet[2:7, 2:9] == expected).all()
+
+
+def test_the_model_has_seen_the_good_images_before_it_paints(pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in training, where a model may leave out defects that are none on such images."""
+    events: list[str] = []
+    monkeypatch.setattr(toy_simulator.Model, "prepare", lambda self, batches, report: events.append("prepared"))
+    original = toy_simulator.Model.preview
+    noting = lambda self, pairs: events.append("painted") or original(self, pairs)  # noqa: E731
+    monkeypatch.setattr(toy_simulator.Model, "preview", noting)
+    preview(pictures, model="simulator", count=3)
+    assert events == ["prepared", "painted"]

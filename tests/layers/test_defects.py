@@ -171,6 +171,7 @@ def test_what_hardly_changes_is_no_defect() -> None:
     painted, masks = simulate(images, others, torch.arange(20), replace(simulation, least_change=0.03))
     assert torch.equal(masks[..., 42:], every.masks[..., 42:]) and masks.any()
     assert not masks[..., :38].any() and every.masks[..., :38].any()
+    assert masks[..., 38].any() and masks[..., 39].any()
     assert torch.equal(painted[..., :38], images[..., :38])
 
 

@@ -70,3 +70,10 @@ def test_a_share_of_the_images_is_shown_in_a_view(share):
     assert 1 - kept.float().mean().item() == pytest.approx(share, abs=0.08)
     every = random_views(shown, torch.arange(400), scale=(0.8, 0.9), turn=10)
     assert torch.equal(views[~kept], every[~kept])
+
+
+def test_which_images_are_changed_says_nothing_of_how():
+    shown = slope().expand(400, -1, -1, -1)
+    views = random_views(shown, torch.arange(400), scale=(1.0, 2.0), turn=0, share=0.5)
+    steps = views[(views != shown).flatten(1).any(1), 0, 12, 8:10].diff(dim=1)  # 1 / scale
+    assert steps.min() < 0.52 and steps.max() > 0.95
