@@ -218,7 +218,8 @@ def test_an_unreadable_picture_is_named(adtool: Run, tmp_path: Path) -> None:
 
 def test_an_unknown_model_is_explained(adtool: Run) -> None:
     result = adtool("bench", "models", "--model", "patchcoer", "--pictures", 2)
-    assert result.exit_code == 1 and "--model patchcoer: no such model; known models: dgrnet, masked-rd, " in result.stderr
+    assert result.exit_code == 1
+    assert "--model patchcoer: no such model; known models: dgrnet, masked-rd, " in result.stderr
 
 
 @pytest.mark.parametrize(("best", "kept"), [(4, [1, 4, 16]), (1, [1, 16]), (16, [1, 16])])
