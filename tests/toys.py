@@ -132,3 +132,13 @@ def write_pictures(folder: Path, number: int, size: Sequence[int] = (16, 16)) ->
         pixels = (120 + 8 * random.standard_normal((*size, 3))).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{index:03}.png")
     return folder
+
+
+def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """The parameters as they are now."""
+    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
+
+
+def changed(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
+    """Whether any parameter is another than in `before`."""
+    return any(not torch.equal(parameter, before[name]) for name, parameter in module.named_parameters())

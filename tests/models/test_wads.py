@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from sklearn.metrics import roc_auc_score
+from toys import changed, copied
 
 from adtool.errors import AdtoolError
 from adtool.layers.losses import ssim_loss
@@ -57,14 +58,6 @@ def step(model: Model, batch: Pairs) -> list[float]:
         optimizer.step()
         values.append(loss.item())
     return values
-
-
-def copied(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: parameter.detach().clone() for name, parameter in module.named_parameters()}
-
-
-def changed(module: torch.nn.Module, before: dict[str, torch.Tensor]) -> bool:
-    return any(not torch.equal(parameter, before[name]) for name, parameter in module.named_parameters())
 
 
 def test_paper_preset_has_the_parameters_of_the_specification():
