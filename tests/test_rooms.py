@@ -19,7 +19,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ROOMS = {
     "ops": "torch",
     "layers": "torch ops",
-    "models": "torch ops layers models._detector",
+    "models": "torch ops layers models._detector models._simulator",
     "data": "torch numpy PIL",
     "metrics": "numpy scipy torch",
     "calibration": "",

@@ -13,7 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adtool.layers.defects import Simulated, Simulation, simulate
+from adtool.layers.defects import Simulated, simulate
+from adtool.layers.simulation import Simulation
 from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
 
 

@@ -11,8 +11,8 @@ probability, and the prior is of the area that is predicted, which on images wit
 others are switches (`lat`, `adv`, `kl_mode`, `focal_gamma`, `seg_input`). Batch size, pyramid head and image scores
 are ours. `default` and `small` have narrower networks and a shorter training at a higher learning rate, which decays as
 a cosine. They compare the features of a published network that stays as it is; defects are filled with textures, with
-the image's own tiles or with another good image, as it lies, moved or turned; half of the images are shown in a random
-view; maps are smoothed.
+the image's own tiles or with another good image, as it lies, moved or turned, or are the image darker or lighter, and
+fade in; half of the images are shown in a random view; maps are smoothed.
 The paper reports a pixel AUROC of 93.0 over MVTec AD, 84.9 without SSIM, 90.7 without the prior and 87.0 with local
 binary patterns in place of the segmentation network (percent); it has no image AUROC.
 """
@@ -20,7 +20,7 @@ binary patterns in place of the segmentation network (percent); it has no image 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
@@ -31,13 +31,15 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from adtool.errors import AdtoolError
 from adtool.layers.dcgan import Discriminator, Generator, depth_of
-from adtool.layers.defects import WADS, Simulated, simulate
+from adtool.layers.defects import Simulated, simulate
 from adtool.layers.foreground import TEXTURES
 from adtool.layers.fpn import PairSegmentation, PublishedPairSegmentation
 from adtool.layers.lbp import pattern_distance
 from adtool.layers.losses import focal_loss, sparsity_loss, ssim_loss
+from adtool.layers.simulation import WADS, simulation_of
 from adtool.layers.views import random_views
-from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
+from adtool.models._detector import Detector, Pairs, Prediction, Stage
+from adtool.models._simulator import SimulatorConfig
 from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
@@ -45,18 +47,22 @@ DEFAULT: dict[str, Any] = {
     "source": "mixed",
     "logical": True,
     "turned": 0.34,
+    "shaded": 0.35,
+    "feather": 12.0,
+    "logical_delta": (0.3, 1.0),
     "least_change": 0.03,
     "jitter": 0.2,
     "redraws": 10,
     "views": 0.5,
     "enlarged": 1.0,
+    "scale": (1.0, 1.1),
     "g_base": 32,
     "g_cap": 256,
     "latent": 128,
     "seg_backbone": "efficientnet_lite0",
     "seg_width": 64,
     "batch_size": 16,
-    "max_steps": 1000,
+    "max_steps": 600,
     "learning_rate": 1e-3,
     "schedule": "cosine",
     "sigma": 4.0,
@@ -64,30 +70,22 @@ DEFAULT: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Config(DetectorConfig):
+class Config(SimulatorConfig):
     """Every switch; class defaults are the paper's."""
 
     PAPER: ClassVar[str] = "Wang, Zhang, Cao & Yang 2024, https://doi.org/10.3934/era.2024169"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
-        "default": {**DEFAULT, "height": 256, "width": 256},
-        "small": {**DEFAULT, "g_base": 16, "g_cap": 128, "latent": 64, "seg_width": 32, "max_steps": 600},
+        "default": {**DEFAULT, "height": 256, "width": 256, "batch_size": 8, "max_steps": 700},
+        "small": {**DEFAULT, "g_base": 16, "g_cap": 128, "latent": 64, "seg_width": 32},
     }
 
     height: int = 128
     width: int = 128
-    category: str = ""
-    """Of the data set, where it has one: MVTec AD's textures are turned freely."""
-    anomaly_source: str = ""
-    """Folder of textures that defects are cut from; without one they are drawn."""
     source: str = "texture"
     """What defects are filled with: "texture", "self" (the image's own tiles, changed and shuffled), or "mixed"."""
     logical: bool = False
     """Whether every second defect is filled with another good image (ours)."""
-    turned: float = 1.0
-    """Share of those that are turned; the others are moved, or lie as in the other image."""
-    least_change: float = 0.0
-    """What counts as a defect changes the image by more (ours)."""
     jitter: float = 0.0
     """By what share brightness and contrast of what fills a defect change at most (ours)."""
     redraws: int = 0
@@ -193,9 +191,7 @@ class Model(Detector):
             turn = config.turn if config.turn is not None else 180 if config.category in TEXTURES else 5
             enlarged, scale, share = config.enlarged, config.scale, config.views
             images = random_views(images, seeds, turn=turn, enlarged=enlarged, scale=scale, share=share)
-        simulated = ("intact", "source", "logical", "turned", "least_change", "jitter", "redraws")
-        simulation = replace(WADS, **{name: getattr(config, name) for name in simulated})
-        return images, simulate(images, others, seeds, simulation, self.textures)
+        return images, simulate(images, others, seeds, simulation_of(config, WADS), self.textures)
 
     def _generator_loss(self, clean: Tensor, shown: Tensor, real: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         """Restored images and L_G (Eqs. 3.3, 3.4); `real` is the discriminator's judgement of the clean ones."""
@@ -289,8 +285,9 @@ def _check(config: Config) -> None:
         schedule=("constant", "cosine"),
         image_score=("top", "mean"),
     )
-    config.shares("turned", "views", "intact")
-    config.at_least(0, "redraws", "jitter", "least_change")
+    config.shares("intact")
+    config.at_least(0, "redraws", "jitter")
+    config.check_simulation()
     config.at_least(1, "latent", "batch_size", "max_steps", "g_base", "g_cap", "seg_base", "seg_width")
     if not 0 < config.rho < 1:
         raise AdtoolError(f"--set rho={config.rho}: expected a share between 0 and 1")

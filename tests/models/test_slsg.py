@@ -1,5 +1,6 @@
 import os
 import signal
+from dataclasses import replace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from adtool.data import open_dataset
 from adtool.data.batches import ImageBatches
 from adtool.data.sample_set import write_sample_set
 from adtool.errors import AdtoolError
+from adtool.layers.simulation import SLSG
 from adtool.metrics.ranking import auroc
 from adtool.models._detector import Pairs
 from adtool.models.slsg import Config, Model
@@ -71,6 +73,14 @@ def test_paper_preset_hides_eighty_percent_of_the_cells():
     assert cells.hidden(torch.arange(2)).sum((1, 2, 3)).tolist() == [51 * 64] * 2
 
 
+def test_paper_preset_simulates_as_the_paper_does():
+    assert Model(Config.preset("paper").override(channels=8)).simulation == SLSG
+    changed = tiny(own=0.4, bent=0.1, recoloured=0.2, rectangular=0.3, feather=5.0, logical_delta=(0.7, 0.9))
+    assert changed.simulation == replace(
+        SLSG, own=0.4, bent=0.1, recoloured=0.2, rectangular=0.3, feather=5.0, logical_delta=(0.7, 0.9)
+    )
+
+
 SWITCHES = [
     {"mask_patch": 8},
     {"mask_ratio": 0.6},
@@ -79,6 +89,13 @@ SWITCHES = [
     {"encoder_init": "random"},
     {"encoder_init": "frozen"},
     {"turned": 0.0},
+    {"own": 1.0},
+    {"own": 1.0, "turned": 0.0, "bent": 1.0},
+    {"own": 1.0, "turned": 0.0, "recoloured": 1.0},
+    {"rectangular": 1.0},
+    {"logical_jitter": 0.0},
+    {"logical_delta": (0.9, 1.0)},
+    {"feather": 40.0},
     {"least_change": 0.3},
     {"views": 1.0},
     {"freeze_encoder": True},

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,8 @@ from toys import changed, copied
 
 from adtool.errors import AdtoolError
 from adtool.layers.losses import ssim_loss
+from adtool.layers.simulation import WADS
+from adtool.models import wads
 from adtool.models._detector import Pairs
 from adtool.models.wads import Config, Model
 from adtool.ops.gaussian_blur import gaussian_blur
@@ -94,6 +97,7 @@ SWITCHES += [{"kl_mode": "pixel"}, {"focal_gamma": 0.1}, {"rho": 0.3}, {"augment
 SWITCHES += [{"seg_block": "bottleneck"}, {"adv_weight": 0.0}, {"con_weight": 1.0}, {"lat_weight": 0.0}]
 SWITCHES += [{"category": "wood"}, {"enlarged": 1.5}, {"scale": (0.5, 0.6)}, {"latent": 5}, {"intact": 0.0}]
 SWITCHES += [{"source": "mixed"}, {"logical": True}, {"logical": True, "turned": 0.0}, {"least_change": 0.3}]
+SWITCHES += [{"shaded": 1.0}, {"feather": 40.0}, {"logical": True, "own": 1.0}]
 SWITCHES += [{"jitter": 0.5}, {"redraws": 3}, {"views": 0.0}, {"seg_backbone": "efficientnet_lite0"}]
 
 
@@ -201,6 +205,14 @@ def test_the_optimisers_are_the_papers_and_the_decay_ends_with_the_steps():
             schedule.step()
         rates.append(decayed.optimizers[0].param_groups[0]["lr"])
     assert rates == sorted(rates, reverse=True) and rates[-1] == pytest.approx(2e-6)
+
+
+def test_paper_preset_simulates_as_the_paper_does(monkeypatch):
+    simulations = []
+    monkeypatch.setattr(wads, "simulate", lambda images, *rest: simulations.append(rest[2]))
+    for settings in ({}, {"shaded": 0.3, "feather": 5.0}):
+        tiny(**settings).preview(Pairs(torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32), torch.arange(2)))
+    assert simulations == [WADS, replace(WADS, shaded=0.3, feather=5.0)]
 
 
 def test_a_preview_shows_defects_in_views_as_training_sees_them():
