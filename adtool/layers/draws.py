@@ -23,7 +23,7 @@ def uniform(seeds: Tensor, stream: int, count: int) -> Tensor:
     return (torch.stack(words, dim=2).flatten(1)[:, :count] >> 8).float() * 2.0**-24
 
 
-def between(numbers: Tensor, low: float, high: float) -> Tensor:
+def between(numbers: Tensor, low: float | Tensor, high: float | Tensor) -> Tensor:
     """Numbers in [0, 1) scaled to [low, high]."""
     return numbers * (high - low) + low
 

@@ -30,6 +30,7 @@ from adtool.errors import AdtoolError
 from adtool.layers.backbones import Backbone
 from adtool.layers.defects import Simulated, simulate
 from adtool.layers.encoders import LearntEncoder, PublishedEncoder
+from adtool.layers.folded import Folded
 from adtool.layers.inpainting import Inpainting
 from adtool.layers.inpainting_masks import hidden_pixels
 from adtool.layers.layout import shared_layout
@@ -43,22 +44,11 @@ from adtool.models._detector import Batches, Detector, Pairs, Prediction, Report
 from adtool.models._simulator import SimulatorConfig
 from adtool.ops.top_mean import top_mean
 
-OURS: dict[str, Any] = {
-    "optimizer": "adam",
-    "learning_rate": 1e-3,
-    "final_rate": 1e-5,
-    "least_layout": 0.1,
-    "foreground": "none",
-    "turned": 0.2,
-    "own": 0.6,
-    "bent": 0.33,
-    "recoloured": 0.33,
-    "rectangular": 0.5,
-    "logical_jitter": 0.0,
-    "logical_delta": (0.8, 1.0),
-    "feather": 6.0,
-    "least_change": 0.05,
-}
+OURS: dict[str, Any] = (
+    {"optimizer": "adam", "learning_rate": 1e-3, "final_rate": 1e-5, "least_layout": 0.1, "foreground": "none"}
+    | {"turned": 0.2, "own": 0.6, "bent": 0.33, "recoloured": 0.33, "rectangular": 0.5}
+    | {"logical_jitter": 0.0, "logical_delta": (0.8, 1.0), "feather": 6.0, "least_change": 0.05}
+)
 """What `default` and `small` share."""
 
 
@@ -170,6 +160,7 @@ class Model(Detector):
             self.inpainting = Inpainting(channels, config.discriminator_channels, weights)
         if published:
             self.published = Backbone("resnet18", (2, 4, 8, 16, 32))
+        self._folded = Folded(self.encoder), Folded(self.segmenter)
         self.simulation = simulation_of(config, SLSG)
 
     @property
@@ -198,9 +189,12 @@ class Model(Detector):
 
     def segment(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, 1, H, W) of images in [0, 1], and X'."""
-        levels = self.encoder.levels(images)
+        encoder, segmenter = self.encoder, self.segmenter
+        if not (self.training or torch.is_grad_enabled()):
+            encoder, segmenter = (part() for part in self._folded)  # type: ignore[assignment]
+        levels = encoder.levels(images)
         deepest = self.sg_block(levels[-1])
-        return self.segmenter(levels, deepest), deepest
+        return segmenter(levels, deepest), deepest
 
     def restoration_losses(self, pairs: Pairs) -> Iterator[Tensor]:
         """The discriminator's loss (Eq. 9), then the generator's (Eq. 8 and 10); hidden pixels are grey."""

@@ -81,6 +81,24 @@ def test_paper_preset_simulates_as_the_paper_does():
     )
 
 
+@pytest.mark.parametrize("settings", [{}, {"encoder_init": "frozen", "last_stride": 2}, {"attention": False}], ids=str)
+def test_scoring_without_norms_is_the_same_network(settings):
+    """Where no gradient is recorded norms are part of convolutions; a step of training is seen by the next scoring."""
+    model, images = tiny(**settings), pairs().images
+    for _ in range(2):
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_mean.uniform_(-0.2, 0.2)
+                module.running_var.uniform_(0.5, 1.5)
+        logits, deepest = model.eval().segment(images)
+        with torch.inference_mode():
+            scored, deep = model.segment(images)
+        torch.testing.assert_close(scored, logits, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(deep, deepest, rtol=1e-3, atol=1e-4)
+        assert not torch.equal(scored, logits)
+        step(model.train().stages()[-1], pairs())
+
+
 SWITCHES = [
     {"mask_patch": 8},
     {"mask_ratio": 0.6},
