@@ -33,6 +33,12 @@ def logical_fillings(simulation: Simulation) -> tuple[Tensor, Tensor]:
     return fillings.filling(ramp, ramp + 0.5, masks, seeds, numbers, kinds(400, logical=True), simulation, None), ramp
 
 
+def test_another_image_is_neither_bent_nor_recoloured() -> None:
+    found, ramp = logical_fillings(Simulation(structural=False, jitter=0.0, turned=0.0, bent=0.5, recoloured=0.5))
+    as_it_is = torch.isclose(found, ramp + 0.5).flatten(1).all(1)
+    assert 0.4 < as_it_is.float().mean() < 0.6
+
+
 @pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
 def test_a_share_of_logical_fillings_are_the_image_itself_at_another_place(share: float) -> None:
     found, ramp = logical_fillings(Simulation(structural=False, jitter=0.0, turned=0.0, own=share))
@@ -127,3 +133,11 @@ def test_a_share_of_the_structural_defects_are_shades(share: float) -> None:
     inside = torch.where(masks == 1, painted, 0).amax((1, 2, 3))
     textured = inside[inside > 0] == 1
     assert textured.float().mean().item() == pytest.approx(1 - share, abs=0.08)
+
+
+def test_logical_defects_are_no_shades() -> None:
+    grey = torch.full((300, 3, 16, 16), 0.5)
+    simulation = Simulation(foreground="none", jitter=0.0, delta=(1.0, 1.0), shaded=1.0)
+    painted, masks = simulate(grey, torch.ones_like(grey), torch.arange(300), simulation)
+    inside = torch.where(masks == 1, painted, 0).amax((1, 2, 3))
+    assert 0.4 < (inside[inside > 0] > 0.99).float().mean() < 0.6
