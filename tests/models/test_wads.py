@@ -97,7 +97,7 @@ SWITCHES += [{"kl_mode": "pixel"}, {"focal_gamma": 0.1}, {"rho": 0.3}, {"augment
 SWITCHES += [{"seg_block": "bottleneck"}, {"adv_weight": 0.0}, {"con_weight": 1.0}, {"lat_weight": 0.0}]
 SWITCHES += [{"category": "wood"}, {"enlarged": 1.5}, {"scale": (0.5, 0.6)}, {"latent": 5}, {"intact": 0.0}]
 SWITCHES += [{"source": "mixed"}, {"logical": True}, {"logical": True, "turned": 0.0}, {"least_change": 0.3}]
-SWITCHES += [{"shaded": 1.0}, {"feather": 40.0}, {"logical": True, "own": 1.0}]
+SWITCHES += [{"shaded": 1.0}, {"logical": True, "feather": 40.0}, {"logical": True, "own": 1.0}]
 SWITCHES += [{"jitter": 0.5}, {"redraws": 3}, {"views": 0.0}, {"seg_backbone": "efficientnet_lite0"}]
 
 
