@@ -71,11 +71,14 @@ def _placed(images: Tensor, others: Tensor, masks: Tensor, drawn: Tensor, simula
     bend = (angle.sign() * between(angle.abs(), *BENDS)) / 360
     turns = torch.where(turned, angle / 2, torch.where(bent, bend, 0.0))
     shift = (2 * drawn[:, 9:11] - 1) * simulation.moved * moved[:, None]
-    shift = torch.where(bent[:, None], _pivot(masks, turns), shift)
+    if simulation.bent > 0:
+        shift = torch.where(bent[:, None], _pivot(masks, turns), shift)
     found = rotate(torch.where(own[:, None, None, None], images, others), turns, "border", shift)
-    order = torch.tensor(ORDERS, device=images.device)[whole(drawn[:, 9], len(ORDERS))]
-    other_colours = found.gather(1, order[:, :, None, None].expand_as(found))
-    return torch.where(recoloured[:, None, None, None], other_colours, found)
+    if simulation.recoloured > 0:
+        order = torch.tensor(ORDERS, device=images.device)[whole(drawn[:, 9], len(ORDERS))]
+        other_colours = found.gather(1, order[:, :, None, None].expand_as(found))
+        found = torch.where(recoloured[:, None, None, None], other_colours, found)
+    return found
 
 
 def _pivot(masks: Tensor, turns: Tensor) -> Tensor:
