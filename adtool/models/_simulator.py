@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from adtool.errors import AdtoolError
 from adtool.models._detector import DetectorConfig
 
 
@@ -39,6 +40,9 @@ class SimulatorConfig(DetectorConfig):
     """Share of the images that are shown in a random view."""
 
     def check_simulation(self) -> None:
-        """AdtoolError for a share that is none, or a negative width or change."""
+        """AdtoolError for a share or a range of shares that is none, or a negative width or change."""
         self.shares("turned", "own", "bent", "recoloured", "rectangular", "logical_jitter", "shaded", "views")
         self.at_least(0, "feather", "least_change")
+        low, high = self.logical_delta or (0.0, 1.0)
+        if not 0 <= low <= high <= 1:
+            raise AdtoolError(f"--set logical_delta={low},{high}: expected two shares from 0 to 1, the smaller first")
