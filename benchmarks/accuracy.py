@@ -1,9 +1,10 @@
 """Accuracy table: train each model on each data folder, evaluate, write JSON and markdown; finished rows are kept.
 
-    python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--set KEY=VALUE ...] [--control]
+    python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--category NAME] [--set KEY=VALUE ...]
 
 A row is one (data, model, preset, weights, seed): training seconds, images per second, the metrics of `adtool eval`.
-`--control` adds the same row with random backbone weights: what the pictures give away without any learnt feature.
+`--category` is that of folders with several. `--control` adds the same row with random backbone weights: what the
+pictures give away without any learnt feature.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ MODELS = ("patchcore/default", "padim/default", "masked-rd/small", "masked-rd/de
 
 
 def measure(
-    data: Path, model: str, preset: str, settings: Mapping[str, Any], random: bool, seed: int
+    data: Path, category: str | None, model: str, preset: str, settings: Mapping[str, Any], random: bool, seed: int
 ) -> dict[str, Any]:
     """Train and evaluate once."""
     with tempfile.TemporaryDirectory() as folder:
-        options: dict[str, Any] = {"seed": seed, "random_weights": random, "workers": 2}
+        options: dict[str, Any] = {"seed": seed, "random_weights": random, "workers": 2, "category": category}
         fitted = fit(data, model=model, preset=preset, settings=settings, output=Path(folder, "run"), **options)
         loaded = load_model(Path(fitted.model))
-        result = evaluate(loaded, open_dataset(data), report=lambda *progress: None)
+        result = evaluate(loaded, open_dataset(data, category=category), report=lambda *progress: None)
     return {
-        "data": data.name,
+        "data": _name(data, category),
         "split": "test",
         "layout": result["layout"],
         "model": model,
@@ -64,6 +65,10 @@ def measure(
             for defect, values in result["per_defect"].items()
         },
     }
+
+
+def _name(data: Path, category: str | None) -> str:
+    return f"{data.name}/{category}" if category else data.name
 
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -102,6 +107,7 @@ def table(document: dict[str, Any]) -> str:
 @click.command()
 @click.argument("data", nargs=-1, required=True, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option("--model", "models", multiple=True, default=MODELS, show_default=True, help="NAME/PRESET, repeatable.")
+@click.option("--category", help="Of every data folder, where it has several.")
 @click.option("--control", is_flag=True, help="Also with random backbone weights.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a field of every model.")
 @click.option("--threads", type=int, help="CPU threads of PyTorch; all by default.")
@@ -113,6 +119,7 @@ def table(document: dict[str, Any]) -> str:
 def main(
     data: tuple[Path, ...],
     models: tuple[str, ...],
+    category: str | None,
     control: bool,
     pairs: tuple[str, ...],
     threads: int | None,
@@ -132,15 +139,15 @@ def main(
         settings = parse(load(model).Config, dict(pair.split("=", 1) for pair in pairs))
         for folder in data:
             for random in (False, True) if control else (False,):
-                wanted = (folder.name, model, preset, random, seed, changes(settings))
+                wanted = (_name(folder, category), model, preset, random, seed, changes(settings))
                 if not again and wanted in map(key, document["rows"]):
                     continue
-                row = measure(folder, model, preset, settings, random, seed)
+                row = measure(folder, category, model, preset, settings, random, seed)
                 document["rows"] = [other for other in document["rows"] if key(other) != wanted] + [row]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(document, indent=1) + "\n")
                 output.with_suffix(".md").write_text(table(document))
-                click.echo(f"{name} {folder.name} random={random} {row['train_seconds']} s {row['metrics']}", err=True)
+                click.echo(f"{name} {wanted[0]} random={random} {row['train_seconds']} s {row['metrics']}", err=True)
 
 
 if __name__ == "__main__":

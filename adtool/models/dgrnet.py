@@ -26,7 +26,7 @@ from math import lcm
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Adam
 
 from adtool.errors import AdtoolError
@@ -35,6 +35,7 @@ from adtool.layers.dcgan import depth_of, redraw_collapsed
 from adtool.layers.diffusion import FEWEST, Diffusion
 from adtool.layers.diffusion_restorer import DiffusionRestorer, fused
 from adtool.layers.diffusion_unet import DiffusionUNet
+from adtool.layers.residual_scale import ResidualScale
 from adtool.layers.schedules import constant_then_linear
 from adtool.models._detector import Batches, Detector, DetectorConfig, Prediction, Report, Stage, silent
 from adtool.ops.gaussian_blur import gaussian_blur
@@ -134,6 +135,8 @@ class Config(DetectorConfig):
     """GANomaly's score."""
     score_pixels: str = "all"
     """The score's residual: mean square of "all" pixels, or "top", the mean of the map's largest, 100 at 256 x 256."""
+    residual: str = "plain"
+    """The residual as it is, "plain", or "relative" to that of good images at the same place (ours)."""
     sigma: float = 4.0
     """Gaussian smoothing of the map, pixels at 256 px; scales with the input."""
 
@@ -154,11 +157,18 @@ class Model(Detector):
         switches |= {"code": config.autoencoder == "ganomaly", "weights": weights}
         self.adversarial = AdversarialAutoencoder(config.size, *channels, **switches)
         self.restorer = _restorer(config) if config.fuse != "ae" else None
+        self.scale = ResidualScale(config.size) if config.residual == "relative" else nn.Identity()
 
     def prepare(self, batches: Batches, report: Report = silent) -> None:
         """Count the good images: in epochs alone one does not know when the rate is to fall."""
         if self.config.ae_schedule == "linear" and self.config.ae_steps is None:
             self.good_images = sum(len(batch) for batch in batches)
+
+    def finish(self, batches: Batches, report: Report = silent) -> None:
+        """Measure how far good images are from their restorations, where that is the unit."""
+        if isinstance(self.scale, ResidualScale):
+            pairs = ((images := _scaled(batch), self._restored(images)[0].popitem()[1]) for batch in batches)
+            self.scale.fit((images - restored).abs() for images, restored in pairs)
 
     def discard(self) -> None:
         if not self.config.score_features:
@@ -184,7 +194,7 @@ class Model(Detector):
         config, shown = self.config, _scaled(images)
         parts, code = self._restored(shown)
         restored = parts.popitem()[1]
-        residual = (shown - restored).float()
+        residual = self.scale((shown - restored).float())
         maps = gaussian_blur(residual.abs().mean(1, keepdim=True), config.sigma * config.height / 256)
         difference = residual.square().mean((1, 2, 3))
         if config.score_pixels == "top":
@@ -258,11 +268,11 @@ def _check(config: Config) -> None:
         ae_schedule=("linear", "constant"),
         variance=("small", "large"),
         score_pixels=("all", "top"),
+        residual=("plain", "relative"),
     )
     config.at_least(FEWEST, "chain_steps")
-    config.at_least(
-        1, *(f"{part}_{name}" for part in ("ae", "ddpm") for name in ("base", "batch_size", "epochs", "steps"))
-    )
+    lengths = ("base", "batch_size", "epochs", "steps")
+    config.at_least(1, *(f"{part}_{name}" for part in ("ae", "ddpm") for name in lengths))
     config.at_least(1, *(f"ddpm_{name}" for name in ("reduction", "blocks", "head", "groups")))
     config.at_least(1, "d_base", "latent", "cbam_reduction", "denoise_batch")
     config.at_least(0, "ae_cap", "d_cap", "ddim_stride", "noise_seed")
@@ -284,9 +294,7 @@ def _check_diffusion(config: Config) -> None:
     if not 1 <= min(starts) <= max(starts) <= config.t_train_max <= config.chain_steps:
         raise AdtoolError(f"--set t_star={starts}: expected steps from 1 to t_train_max, and that up to chain_steps")
     if min(config.ddpm_multipliers, default=0) < 1:
-        raise AdtoolError(
-            f"--set ddpm_multipliers={config.ddpm_multipliers}: expected numbers from 1, one for each level"
-        )
+        raise AdtoolError(f"--set ddpm_multipliers={config.ddpm_multipliers}: expected one from 1 for each level")
     config.shares("ema", "ddim_eta")
     if config.ddpm_base % config.ddpm_groups or config.ddpm_base % 2:
         raise AdtoolError(f"--set ddpm_base={config.ddpm_base}: expected an even multiple of ddpm_groups")

@@ -171,6 +171,21 @@ def test_scores_do_not_depend_on_batch_or_order():
             torch.testing.assert_close(torch.cat([p.maps for p in predictions]), maps[order], rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("fuse", ["ae", "mean"])
+def test_the_residual_may_be_relative_to_that_of_good_images(fuse):
+    values = {"fuse": fuse, "score_features": 0.0, "score_residual": 1.0}
+    model, good, images = trained(2, residual="relative", **values), stripes(6), stripes(3) * 0.7
+    with torch.inference_mode():
+        before = model.predict(images).maps
+        model.finish([good[:4], good[4:]])
+        maps, scores = model.predict(images)
+        unit, residual = (2 * (shown - list(model.restorations(shown).values())[-1]) for shown in (good, images))
+    usual = gaussian_blur(unit.abs().mean((0, 1))[None, None], 1.0).clamp(min=0.25 * unit.abs().mean())
+    torch.testing.assert_close(before, predicted(trained(2, **values), images).maps)
+    torch.testing.assert_close(maps, gaussian_blur((residual / usual).abs().mean(1, keepdim=True), 4 * 32 / 256))
+    torch.testing.assert_close(scores, (residual / usual).square().mean((1, 2, 3)))
+
+
 @pytest.mark.parametrize(
     "values", [{}, {"score_pixels": "top"}, {"fuse": "ae", **GANOMALY, "score_codes": 2.0}], ids=str
 )

@@ -90,13 +90,7 @@ def test_paper_preset_trains_as_the_paper_does():
 
 
 SWITCHES = [{"mscam": False}, {"loss_ssim": False}, {"patches": 10}, {"patches": 0}, {"patch_area": 0.05}]
-SWITCHES += [
-    {"augment": "black"},
-    {"augment": "color"},
-    {"augment": "confetti"},
-    {"jitter": "on"},
-    {"category": "wood"},
-]
+SWITCHES += [{"fill": "black"}, {"fill": "color"}, {"fill": "confetti"}, {"jitter": "on"}, {"category": "wood"}]
 SWITCHES += [{"jitter": "on", "jitter_strength": 0.3}, {"enc_norm": "l2"}, {"adv": "fm"}, {"latent": 5}, {"cap": 0}]
 SWITCHES += [{"enc_weight": 100.0}, {"con_weight": 1.0}, {"adv_weight": 0.0}, {"ssim_weight": 1.0}, {"base": 3}]
 SWITCHES += [{"augment": True}, {"augment": True, "category": "wood"}, {"depth": 1}, {"depth": 2}]
@@ -125,6 +119,7 @@ def test_every_switch_changes_the_result_and_trains(switch):
         ({"enc_norm": "l1"}, "--set enc_norm"),
         ({"adv": "hinge"}, "--set adv"),
         ({"score_pixels": "some"}, "--set score_pixels"),
+        ({"residual": "some"}, "--set residual"),
         ({"score_beta": 1.1}, "--set score_beta=1.1"),
         ({"batch_size": 1}, "--set batch_size=1: expected at least 2"),
         ({"patches": -1}, "-1 patches"),
@@ -271,6 +266,23 @@ def test_the_score_may_look_at_the_largest_pixels_alone(side, pixels):
     with torch.inference_mode():
         maps, scores = model.predict(stripes(2, side))
     torch.testing.assert_close(scores, maps.flatten(1).topk(pixels).values.mean(1))
+
+
+@pytest.mark.parametrize("pixels", ["all", "top"])
+def test_the_residual_may_be_relative_to_that_of_good_images(pixels):
+    model, good = tiny(residual="relative", score_pixels=pixels, score_beta=1.0, sigma=16.0).eval(), stripes(6)
+    images = stripes(3) * 0.7
+    with torch.inference_mode():
+        model.finish([good[:4], good[4:]])
+        maps, scores = model.predict(images)
+        unit, residual = (
+            (2 * shown - 1 - model.restore(2 * shown - 1)[0]).abs().mean(1, keepdim=True) for shown in (good, images)
+        )
+    usual = gaussian_blur(unit.mean(0, keepdim=True), 1.0)  # 8 pixels at 256
+    relative = residual / usual.clamp(min=0.25 * unit.mean())
+    torch.testing.assert_close(maps, gaussian_blur(relative, 2.0))
+    wanted = relative.mean((1, 2, 3)) if pixels == "all" else maps.flatten(1).topk(2).values.mean(1)
+    torch.testing.assert_close(scores, wanted)
 
 
 def test_restorations_are_images_and_what_the_map_compares():

@@ -1,0 +1,42 @@
+"""How far good images are from their restorations, place by place: the unit of residuals (ours).
+
+A network restores some places worse than others, edges of a part and borders of the picture above all. Divided by what
+good images leave there, a residual says how unusual it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from adtool.ops.gaussian_blur import gaussian_blur
+
+SPREAD = 8.0
+"""Gaussian smoothing of the unit, pixels at 256 px."""
+LEAST = 0.25
+"""No place has less of a unit than this share of the mean."""
+
+
+class ResidualScale(nn.Module):
+    """Residuals (N, C, H, W) in units of the mean of good images at the same place; as they are before `fit`."""
+
+    usual: Tensor
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("usual", torch.ones(1, 1, *size))
+
+    def fit(self, residuals: Iterable[Tensor]) -> None:
+        """To batches (N, C, H, W), at least one, of absolute differences of good images from their restorations."""
+        total, number = torch.zeros_like(self.usual, dtype=torch.float64), 0
+        for batch in residuals:
+            total += batch.double().mean(1, keepdim=True).sum(0, keepdim=True)
+            number += len(batch)
+        mean = (total / number).float()
+        smooth = gaussian_blur(mean, SPREAD * mean.shape[2] / 256)
+        self.usual.copy_(smooth.clamp(min=max(LEAST * float(mean.mean()), torch.finfo(torch.float32).tiny)))
+
+    def forward(self, residuals: Tensor) -> Tensor:
+        return residuals / self.usual
