@@ -28,6 +28,7 @@ class ResidualScale(nn.Module):
         super().__init__()
         self.register_buffer("usual", torch.ones(1, 1, *size))
 
+    @torch.no_grad()
     def fit(self, residuals: Iterable[Tensor]) -> None:
         """To batches (N, C, H, W), at least one, of absolute differences of good images from their restorations."""
         total, number = torch.zeros_like(self.usual, dtype=torch.float64), 0
