@@ -30,10 +30,10 @@ class ResidualScale(nn.Module):
 
     @torch.no_grad()
     def fit(self, residuals: Iterable[Tensor]) -> None:
-        """To batches (N, C, H, W), at least one, of absolute differences of good images from their restorations."""
+        """To batches (N, C, H, W), at least one, of differences of good images from their restorations."""
         total, number = torch.zeros_like(self.usual, dtype=torch.float64), 0
         for batch in residuals:
-            total += batch.double().mean(1, keepdim=True).sum(0, keepdim=True)
+            total += batch.double().abs().mean(1, keepdim=True).sum(0, keepdim=True)
             number += len(batch)
         mean = (total / number).float()
         smooth = gaussian_blur(mean, SPREAD * mean.shape[2] / 256)

@@ -1,21 +1,20 @@
 """DGRNet (Gu, Ren & Duan 2024, https://doi.org/10.5755/j01.itc.53.2.36018).
 
 Two generators restore an image: an autoencoder with attention (CBAM) and one deep skip, trained against a discriminator
-as Skip-GANomaly is, and a diffusion model that noises the image to a step t* and leads it back. Both learn from good
-images alone, one after the other. Where the fused restoration differs from the image it is anomalous; the score also
-counts how the discriminator's features of the two differ.
+as Skip-GANomaly is, and a diffusion model that noises the image to a step t* and leads it back. An image is as
+anomalous as it differs from the restoration of both, and the discriminator's features of the two from each other.
 
-Where the paper is silent or at odds with itself: fusion is the mean, since the sum it prints leaves the range of images
-(`fuse=sum` cuts it off there); the diffusion U-Net has half the width of Dhariwal & Nichol's; t* is 250 of 1000 and
-steps up to 500 are learnt; the score has Skip-GANomaly's weights; attention is behind every level of the encoder but
-the code; losses are L1, means of squares and binary cross-entropy; the rate falls over the second half of training; a
-collapsed discriminator is drawn anew, as in the code of GANomaly, and the weights that restore held-out good images
-best are kept. The noise of an image follows from its pixels, so its score does not depend on its batch. The paper's
-ablations are `fuse=ae` with `cbam=false skip=all` (1) and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are
-the models it descends from, with their authors' settings at 256 px. `default` and `small` have narrower networks, a
-diffusion model at half the resolution, a shorter training, and a score from the map's largest pixels alone.
-The paper reports an image AUROC of 60.0 over MVTec AD, 55.0 without diffusion and 42.6 without attention and with all
-skips (percent); it has no pixel AUROC.
+Where the paper is silent or at odds with itself: fusion is the mean, since the sum it prints leaves the range of
+images; the diffusion U-Net has half the width of Dhariwal & Nichol's; t* is 250 of 1000 and steps up to 500 are learnt;
+the score has Skip-GANomaly's weights; attention is behind every level of the encoder but the code; losses are L1, means
+of squares and binary cross-entropy; the rate falls over the second half of training; a collapsed discriminator is drawn
+anew, as in the code of GANomaly, and the best weights on held-out good images are kept. The noise of an image follows
+from its pixels, so its score does not depend on its batch. The paper's ablations are `fuse=ae` with `cbam=false
+skip=all` (1) and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are its ancestors, with their authors'
+settings at 256 px. `default` and `small` have narrower networks (the diffusion model of `default` has half the
+resolution), a shorter training, t* at 6 % of the chain and three steps back from there, and score the map's largest
+pixels alone, relative to good images at the same place. The paper reports an image AUROC of 60.0 over MVTec AD, 55.0
+without diffusion and 42.6 without attention and with all skips (percent); no pixel AUROC.
 """
 
 from __future__ import annotations
@@ -41,8 +40,9 @@ from adtool.models._detector import Batches, Detector, DetectorConfig, Predictio
 from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
-NARROW: dict[str, Any] = {"ddpm_reduction": 2, "ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8}
-NARROW |= {"ae_rate": 2e-4, "ddpm_rate": 2e-4, "ae_batch_size": 16, "ddpm_batch_size": 8, "score_pixels": "top"}
+NARROW: dict[str, Any] = {"ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8, "ddpm_rate": 2e-4}
+NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0}
+NARROW |= {"score_features": 0.0, "score_pixels": "top", "residual": "relative"}
 """What `default` and `small` share."""
 LINEAGE: dict[str, Any] = {"fuse": "ae", "cbam": False, "con_weight": 50.0}
 LINEAGE |= {"ae_rate": 2e-4, "ae_schedule": "constant", "ae_batch_size": 64, "ae_epochs": 15}
@@ -57,12 +57,13 @@ class Config(DetectorConfig):
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
         "paper": {},
         "default": NARROW
-        | {"ae_base": 32, "ae_cap": 256, "d_base": 32, "d_cap": 512, "ae_steps": 1500, "score_features": 0.0}
-        | {"ddpm_base": 32, "ddpm_multipliers": (1, 2, 2, 4), "ddpm_steps": 1500, "ddim_stride": 10, "ema": 0.999},
+        | {"ae_base": 32, "ae_cap": 256, "d_base": 32, "d_cap": 512, "ae_steps": 1500, "ddpm_steps": 1500}
+        | {"ddpm_reduction": 2, "ddpm_base": 32, "ddpm_multipliers": (1, 2, 2, 4)}
+        | {"ema": 0.999, "t_train_max": 250, "t_star": (60,), "ddim_stride": 20},
         "small": NARROW
-        | {"height": 128, "width": 128, "chain_steps": 100, "t_train_max": 50, "t_star": (25,)}
+        | {"height": 128, "width": 128, "chain_steps": 100, "t_train_max": 25, "t_star": (6,), "ddim_stride": 3}
         | {"ae_base": 16, "ae_cap": 128, "d_base": 16, "d_cap": 128, "latent": 64, "cbam_reduction": 8, "ae_steps": 300}
-        | {"ddpm_base": 24, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 350, "score_features": 0.0},
+        | {"ddpm_base": 16, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 500},
         "skip-ganomaly": LINEAGE | {"skip": "all", "d_lat": True},
         "ganomaly": LINEAGE
         | {"autoencoder": "ganomaly", "skip": "none", "ae_cap": 0, "adv_weight": 0.0}
@@ -167,8 +168,7 @@ class Model(Detector):
     def finish(self, batches: Batches, report: Report = silent) -> None:
         """Measure how far good images are from their restorations, where that is the unit."""
         if isinstance(self.scale, ResidualScale):
-            pairs = ((images := _scaled(batch), self._restored(images)[0].popitem()[1]) for batch in batches)
-            self.scale.fit((images - restored).abs() for images, restored in pairs)
+            self.scale.fit((images := _scaled(batch)) - self._restored(images)[0].popitem()[1] for batch in batches)
 
     def discard(self) -> None:
         if not self.config.score_features:
