@@ -63,7 +63,7 @@ class Config(DetectorConfig):
         "small": NARROW
         | {"height": 128, "width": 128, "chain_steps": 100, "t_train_max": 25, "t_star": (6,), "ddim_stride": 3}
         | {"ae_base": 16, "ae_cap": 128, "d_base": 16, "d_cap": 128, "latent": 64, "cbam_reduction": 8, "ae_steps": 300}
-        | {"ddpm_base": 16, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 500},
+        | {"ddpm_base": 16, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 500, "denoise_batch": 4},
         "skip-ganomaly": LINEAGE | {"skip": "all", "d_lat": True},
         "ganomaly": LINEAGE
         | {"autoencoder": "ganomaly", "skip": "none", "ae_cap": 0, "adv_weight": 0.0}
