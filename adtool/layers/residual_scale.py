@@ -15,7 +15,7 @@ from adtool.ops.gaussian_blur import gaussian_blur
 
 SPREAD = 8.0
 """Gaussian smoothing of the unit, pixels at 256 px."""
-LEAST = 0.25
+LEAST = 0.75
 """No place has less of a unit than this share of the mean."""
 
 

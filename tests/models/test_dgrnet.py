@@ -180,7 +180,7 @@ def test_the_residual_may_be_relative_to_that_of_good_images(fuse):
         model.finish([good[:4], good[4:]])
         maps, scores = model.predict(images)
         unit, residual = (2 * (shown - list(model.restorations(shown).values())[-1]) for shown in (good, images))
-    usual = gaussian_blur(unit.abs().mean((0, 1))[None, None], 1.0).clamp(min=0.25 * unit.abs().mean())
+    usual = gaussian_blur(unit.abs().mean((0, 1))[None, None], 1.0).clamp(min=0.75 * unit.abs().mean())
     torch.testing.assert_close(before, predicted(trained(2, **values), images).maps)
     torch.testing.assert_close(maps, gaussian_blur((residual / usual).abs().mean(1, keepdim=True), 4 * 32 / 256))
     torch.testing.assert_close(scores, (residual / usual).square().mean((1, 2, 3)))
