@@ -12,9 +12,9 @@ anew, as in the code of GANomaly, and the best weights on held-out good images a
 from its pixels, so its score does not depend on its batch. The paper's ablations are `fuse=ae` with `cbam=false
 skip=all` (1) and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are its ancestors, with their authors'
 settings at 256 px. `default` and `small` have narrower networks (the diffusion model of `default` has half the
-resolution), a shorter training, t* at 6 % of the chain and three steps back from there, and score the map's largest
-pixels alone, relative to good images at the same place. The paper reports an image AUROC of 60.0 over MVTec AD, 55.0
-without diffusion and 42.6 without attention and with all skips (percent); no pixel AUROC.
+resolution), a shorter training, t* at 6 % of the chain and two or three steps back, and score the map's largest pixels
+alone, relative to good images at the same place. The paper reports an image AUROC of 60.0 over MVTec AD, 55.0 without
+diffusion and 42.6 without attention and with all skips (percent); no pixel AUROC.
 """
 
 from __future__ import annotations
