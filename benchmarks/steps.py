@@ -32,7 +32,7 @@ from adtool.devices import step as optimise
 from adtool.layers.patterns import draw_textures
 from adtool.models._detector import Detector, Pairs, Stage
 
-MODELS = ("slsg/small", "slsg/default", "wads/small", "wads/default")
+MODELS = ("slsg/small", "slsg/default", "wads/small", "wads/default", "scgan/small", "dgrnet/small")
 SIMULATION = ("simulate", "random_views", "paste")
 """Functions of a model's module that make what it is trained on."""
 GROUPS = {

@@ -6,7 +6,7 @@ good images leave there, a residual says how unusual it is.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -29,12 +29,18 @@ class ResidualScale(nn.Module):
         self.register_buffer("usual", torch.ones(1, 1, *size))
 
     @torch.no_grad()
-    def fit(self, residuals: Iterable[Tensor]) -> None:
-        """To batches (N, C, H, W), at least one, of differences of good images from their restorations."""
+    def fit(
+        self,
+        batches: Iterable[Tensor],
+        difference: Callable[[Tensor], Tensor],
+        report: Callable[[str, int, int], None] = lambda *progress: None,
+    ) -> None:
+        """To good images, at least one: `difference` is (N, C, H, W), that of a batch from its restorations."""
         total, number = torch.zeros_like(self.usual, dtype=torch.float64), 0
-        for batch in residuals:
-            total += batch.double().abs().mean(1, keepdim=True).sum(0, keepdim=True)
+        for batch in batches:
+            total += difference(batch).double().abs().mean(1, keepdim=True).sum(0, keepdim=True)
             number += len(batch)
+            report("residuals", number, 0)
         mean = (total / number).float()
         smooth = gaussian_blur(mean, SPREAD * mean.shape[2] / 256)
         self.usual.copy_(smooth.clamp(min=max(LEAST * float(mean.mean()), torch.finfo(torch.float32).tiny)))

@@ -168,7 +168,7 @@ class Model(Detector):
     def finish(self, batches: Batches, report: Report = silent) -> None:
         """Measure how far good images are from their restorations, where that is the unit."""
         if isinstance(self.scale, ResidualScale):
-            self.scale.fit((images := _scaled(batch)) - self._restored(images)[0].popitem()[1] for batch in batches)
+            self.scale.fit(batches, lambda each: (seen := _scaled(each)) - self._restored(seen)[0].popitem()[1], report)
 
     def discard(self) -> None:
         if not self.config.score_features:

@@ -210,7 +210,7 @@ class Model(Detector):
     def finish(self, batches: Batches, report: Report = silent) -> None:
         """Measure how far good images are from their restorations, where that is the unit."""
         if self.scale is not None:
-            self.scale.fit(self._residual(batch)[0] for batch in batches)
+            self.scale.fit(batches, lambda batch: self._residual(batch)[0], report)
 
     def _residual(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """How images differ from their restorations (N, 1, H, W), and the codes of the two (N,)."""

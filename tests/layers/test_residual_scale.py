@@ -9,8 +9,22 @@ from adtool.ops.gaussian_blur import gaussian_blur
 
 def fitted(*batches, size=(32, 32)):
     scale = ResidualScale(size)
-    scale.fit(batches)
+    scale.fit(batches, lambda batch: batch)
     return scale
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def test_progress_is_reported_and_differences_are_what_counts():
+    scale, told = ResidualScale((16, 16)), []
+    scale.fit(
+        [torch.ones(2, 1, 16, 16), torch.ones(3, 1, 16, 16)], lambda batch: -4 * batch, lambda *it: told.append(it)
+    )
+    assert told == [("residuals", 2, 0), ("residuals", 5, 0)]
+    torch.testing.assert_close(scale.usual, torch.full((1, 1, 16, 16), 4.0))
 
 
 def test_before_it_is_fitted_residuals_stay_as_they_are():
