@@ -29,9 +29,8 @@ Clock = Callable[[Call], float]
 
 WARM_SECONDS = 0.01
 FEWEST_ROUNDS = 3
-PRODUCT = 1024
-"""Rows and columns of the matrices in `product`."""
-PRODUCT_FLOPS = 2 * PRODUCT**3
+PRODUCT = {"cpu": 1024, "cuda": 4096}
+"""Rows and columns of the matrices in `product`: enough for every processor of a device."""
 
 
 @dataclass(frozen=True)
@@ -176,8 +175,14 @@ def copy(moved: int, device: torch.device, fresh: int = 0) -> Call:
     return call
 
 
+def product_flops(device: torch.device) -> int:
+    """Operations of `product`."""
+    return 2 * PRODUCT[device.type] ** 3
+
+
 def product(device: torch.device) -> Call:
-    """A float32 matrix product of `PRODUCT_FLOPS` operations, without TF32 unless torch is told to use it."""
-    left, right = torch.rand(2, PRODUCT, PRODUCT, generator=torch.Generator().manual_seed(0)).to(device)
+    """A float32 matrix product of `product_flops` operations, without TF32 unless torch is told to use it."""
+    side = PRODUCT[device.type]
+    left, right = torch.rand(2, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     result = torch.empty_like(left)
     return lambda: torch.mm(left, right, out=result)

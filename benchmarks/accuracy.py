@@ -2,7 +2,8 @@
 
     python benchmarks/accuracy.py DATA ... [--model patchcore/default ...] [--category NAME] [--set KEY=VALUE ...]
 
-A row is one (data, model, preset, weights, seed): training seconds, images per second, the metrics of `adtool eval`.
+A row is one (data, model, preset, changes, weights, seed, device): training seconds, images per second, the metrics of
+`adtool eval`.
 `--category` is that of folders with several. `--control` adds the same row with random backbone weights: what the
 pictures give away without any learnt feature.
 """
@@ -36,14 +37,22 @@ MODELS = ("patchcore/default", "padim/default", "masked-rd/small", "masked-rd/de
 
 
 def measure(
-    data: Path, category: str | None, model: str, preset: str, settings: Mapping[str, Any], random: bool, seed: int
+    data: Path,
+    category: str | None,
+    model: str,
+    preset: str,
+    settings: Mapping[str, Any],
+    random: bool,
+    seed: int,
+    device: str,
 ) -> dict[str, Any]:
     """Train and evaluate once."""
     with tempfile.TemporaryDirectory() as folder:
         options: dict[str, Any] = {"seed": seed, "random_weights": random, "workers": 2, "category": category}
-        fitted = fit(data, model=model, preset=preset, settings=settings, output=Path(folder, "run"), **options)
-        loaded = load_model(Path(fitted.model))
-        result = evaluate(loaded, open_dataset(data, category=category), report=lambda *progress: None)
+        options |= {"device": device, "output": Path(folder, "run")}
+        fitted = fit(data, model=model, preset=preset, settings=settings, **options)
+        loaded = load_model(Path(fitted.model), device=device)
+        result = evaluate(loaded, open_dataset(data, category=category), device=device, report=lambda *progress: None)
     return {
         "data": _name(data, category),
         "split": "test",
@@ -55,6 +64,7 @@ def measure(
         "seed": seed,
         "train_images": fitted.images,
         "test_images": result["images"],
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else device,
         "threads": torch.get_num_threads(),
         "settings": settings,
         "train_seconds": round(fitted.seconds, 1),
@@ -73,7 +83,8 @@ def _name(data: Path, category: str | None) -> str:
 
 def key(row: dict[str, Any]) -> tuple[Any, ...]:
     """What makes two rows the same measurement."""
-    return row["data"], row["model"], row["preset"], row["weights"] == "random", row["seed"], changes(row["settings"])
+    random, device = row["weights"] == "random", row.get("device", "cpu")
+    return row["data"], row["model"], row["preset"], random, row["seed"], changes(row["settings"]), device
 
 
 def changes(settings: Mapping[str, Any]) -> str:
@@ -89,8 +100,8 @@ def table(document: dict[str, Any]) -> str:
         "is one run. Structural and logical are the image AUROC of those defects alone.",
         "",
         "| data | model | preset | changed | weights | seed | image AUROC | structural | logical | image AP "
-        "| pixel AUROC | pixel AP | AUPRO | sPRO | train s | images/s | threads |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| pixel AUROC | pixel AP | AUPRO | sPRO | train s | images/s | device | threads |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in sorted(document["rows"], key=key):
         image, *values = [row["metrics"][name] for name in METRICS]
@@ -99,7 +110,8 @@ def table(document: dict[str, Any]) -> str:
         weights = {"random": "random", None: "none"}.get(row["weights"], "ImageNet")
         changed = " ".join(f"{name}={value}" for name, value in row["settings"].items()) or "nothing"
         start = [row["data"], row["model"], row["preset"], changed, weights, str(row["seed"])]
-        end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}", str(row["threads"])]
+        where = [row.get("device", "cpu"), str(row["threads"])]
+        end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}", *where]
         lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
     return "\n".join(lines) + "\n"
 
@@ -110,6 +122,7 @@ def table(document: dict[str, Any]) -> str:
 @click.option("--category", help="Of every data folder, where it has several.")
 @click.option("--control", is_flag=True, help="Also with random backbone weights.")
 @click.option("--set", "pairs", multiple=True, metavar="KEY=VALUE", help="Change a field of every model.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--threads", type=int, help="CPU threads of PyTorch; all by default.")
 @click.option("--seed", default=0, show_default=True)
 @click.option("--again", is_flag=True, help="Measure rows that are there already once more.")
@@ -122,6 +135,7 @@ def main(
     category: str | None,
     control: bool,
     pairs: tuple[str, ...],
+    device: str,
     threads: int | None,
     seed: int,
     again: bool,
@@ -130,6 +144,7 @@ def main(
     """Measure, and write OUTPUT.json and OUTPUT.md after every row."""
     if threads:
         torch.set_num_threads(threads)
+    there = torch.cuda.get_device_name(device) if device != "cpu" else device
     path = output.with_suffix(".json")
     document: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"rows": []}
     machine = {"cpu": processor()}
@@ -139,10 +154,10 @@ def main(
         settings = parse(load(model).Config, dict(pair.split("=", 1) for pair in pairs))
         for folder in data:
             for random in (False, True) if control else (False,):
-                wanted = (_name(folder, category), model, preset, random, seed, changes(settings))
+                wanted = (_name(folder, category), model, preset, random, seed, changes(settings), there)
                 if not again and wanted in map(key, document["rows"]):
                     continue
-                row = measure(folder, category, model, preset, settings, random, seed)
+                row = measure(folder, category, model, preset, settings, random, seed, device)
                 document["rows"] = [other for other in document["rows"] if key(other) != wanted] + [row]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(json.dumps(document, indent=1) + "\n")

@@ -136,8 +136,9 @@ def test_a_copy_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_product_is_one() -> None:
     result = timing.product(CPU)()
-    assert timing.PRODUCT_FLOPS == 2 * result.shape[0] * result.shape[1] * timing.PRODUCT
-    left, right = torch.rand(2, timing.PRODUCT, timing.PRODUCT, generator=torch.Generator().manual_seed(0))
+    side = timing.PRODUCT["cpu"]
+    assert timing.product_flops(CPU) == 2 * result.shape[0] * result.shape[1] * side
+    left, right = torch.rand(2, side, side, generator=torch.Generator().manual_seed(0))
     expected = (left[:3].double() @ right.double()).float()
     torch.testing.assert_close(result[:3], expected, rtol=1e-5, atol=0)
 

@@ -38,7 +38,7 @@ def rates(device: torch.device) -> dict[str, float]:
     times = timing.interleaved(calls, device=device, repeats=RATE_ROUNDS)
     return {
         "copy_bytes_per_s": COPIED / times["copy"].median,
-        "sgemm_flops_per_s": timing.PRODUCT_FLOPS / times["product"].median,
+        "sgemm_flops_per_s": timing.product_flops(device) / times["product"].median,
     }
 
 

@@ -109,7 +109,7 @@ def _measured(case: Case, variant: str, times: dict[str, timing.Timing]) -> dict
     """A row's figures. Ratios are medians over the rounds; a share of more than 1 means that work was avoided."""
     own, flops = times[variant], case.flops
     copies = case.min_bytes / min(case.min_bytes, machine.COPIED)  # that move as much
-    products = None if flops is None else flops / timing.PRODUCT_FLOPS
+    products = None if flops is None else flops / timing.product_flops(case.device)
     return {
         "median_s": own.median,
         "p95_s": own.percentile(95),

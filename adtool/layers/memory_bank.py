@@ -41,7 +41,7 @@ class MemoryBank(nn.Module):
         """
         generator = torch.Generator().manual_seed(seed)
         picked = greedy_coreset(patches, min(covering, len(patches)), seed, projection, report)
-        free = torch.ones(len(patches), dtype=torch.bool)
+        free = torch.ones(len(patches), dtype=torch.bool, device=patches.device)
         free[picked] = False
         others = free.nonzero().squeeze(1)
         others = others[torch.randperm(len(others), generator=generator)]

@@ -108,10 +108,9 @@ class Model(Detector):
             mean = total / count
             outer -= count * mean.transpose(1, 2) @ mean
             covariance = outer / max(count - 1, 1)
-            covariance += self.config.regulariser * torch.eye(covariance.shape[1], dtype=torch.float64)
-            lower = torch.linalg.cholesky(covariance)
-            identity = torch.eye(covariance.shape[1], dtype=torch.float64).expand_as(lower)
-            whiten = torch.linalg.solve_triangular(lower, identity, upper=False).transpose(1, 2)
+            identity = torch.eye(covariance.shape[1], dtype=torch.float64, device=covariance.device)
+            lower = torch.linalg.cholesky(covariance + self.config.regulariser * identity)
+            whiten = torch.linalg.solve_triangular(lower, identity.expand_as(lower), upper=False).transpose(1, 2)
         self.mean.copy_(mean)
         self.whiten.copy_(whiten)
 

@@ -3,6 +3,7 @@
 import copy
 import dataclasses
 import inspect
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,7 +12,10 @@ import torch
 from adtool import models
 from adtool.checkpoint import load_model, save_model
 from adtool.errors import AdtoolError
-from adtool.models._detector import Detector, DetectorConfig, Pairs, Stage
+from adtool.fitting import fit
+from adtool.models._detector import Detector, DetectorConfig, Pairs, Prediction, Stage
+
+gpu_only = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 TINY = {
     "dgrnet": {
@@ -199,3 +203,38 @@ def test_configs_are_frozen_and_have_plain_fields(name):
         config.height = 1
     for value in dataclasses.asdict(config).values():
         assert isinstance(value, int | float | str | bool | tuple | type(None))
+
+
+STEPS = ("max_steps", "ae_steps", "ddpm_steps", "pretrain_steps", "steps")
+
+
+def predict_on_the_gpu(model: Detector, images: torch.Tensor) -> Prediction:
+    """In float32 throughout: TensorFloat-32 keeps 11 bits of 24."""
+    with torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False), torch.inference_mode():
+        return copy.deepcopy(model).cuda().predict(images.cuda())
+
+
+def compare(theirs: Prediction, ours: Prediction) -> None:
+    """A GPU's prediction with the CPU's."""
+    assert theirs.maps.is_cuda and theirs.scores.is_cuda and torch.isfinite(ours.maps).all()
+    torch.testing.assert_close(theirs.maps.cpu(), ours.maps, rtol=1e-3, atol=1e-3 * float(ours.maps.abs().max()))
+    torch.testing.assert_close(theirs.scores.cpu(), ours.scores, rtol=1e-3, atol=1e-3 * float(ours.scores.max()))
+
+
+@pytest.mark.cuda
+@gpu_only
+def test_a_gpu_predicts_what_the_cpu_predicts(learned, images):
+    with torch.inference_mode():
+        compare(predict_on_the_gpu(learned, images), learned.predict(images))
+
+
+@pytest.mark.cuda
+@gpu_only
+@pytest.mark.parametrize("name", models.names())
+def test_a_model_trained_on_a_gpu_predicts_the_same_on_the_cpu(name: str, texture_set: Path, tmp_path: Path, images):
+    fields = models.load(name).Config.__dataclass_fields__
+    settings = TINY[name] | {field: 3 for field in STEPS if field in fields}
+    fit(texture_set, model=name, settings=settings, output=tmp_path, random_weights=True, device="cuda")
+    model = load_model(tmp_path / "model.safetensors").model
+    with torch.inference_mode():
+        compare(predict_on_the_gpu(model, images), model.predict(images))
