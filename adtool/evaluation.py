@@ -110,6 +110,7 @@ class Measured:
             "per_defect": self.per_defect,
             "per_defect_mean": _mean(self.per_defect.values()),
             "at_threshold": self.at_threshold,
+            "image_scores": _image_scores(self.readable),
             "unreadable": [{"path": path, "error": error} for path, error in self.unreadable.items()],
             "notes": [*self.dataset.notes, *self.notes],
         }
@@ -214,6 +215,34 @@ def _at_threshold(good: Sequence[Scored], anomalous: Sequence[Scored]) -> dict[s
         "found": sum(bool(result.is_anomalous) for result in anomalous),
         "anomalous": len(anomalous),
     }
+
+
+def _image_scores(results: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Every image's score as it is, and between the least (0) and the greatest (1) of these images (SCGAN, Eq. 12).
+
+    The scaling sees the images that are evaluated, defects among them: for tables and figures, never for a verdict.
+    """
+    scores = [float(result.score) for result in results]
+    return [
+        {
+            "path": result.sample.name,
+            "label": result.sample.label,
+            "defect_type": result.sample.defect_type,
+            "score": value,
+            "min_max": between,
+        }
+        for result, value, between in zip(results, scores, min_max(scores), strict=True)
+    ]
+
+
+def min_max(scores: Sequence[float]) -> list[float]:
+    """(score - min) / (max - min) of each; 0.5 where all are the same."""
+    if not scores:
+        return []
+    least, greatest = min(scores), max(scores)
+    if least == greatest:
+        return [0.5] * len(scores)
+    return [(score - least) / (greatest - least) for score in scores]
 
 
 def _mean(metrics: Iterable[Mapping[str, float | None]]) -> Metrics:

@@ -17,7 +17,7 @@ from adtool.checkpoint import LoadedModel
 from adtool.data import Dataset, open_dataset
 from adtool.data.images import load, read_channels, to_float
 from adtool.errors import AdtoolError
-from adtool.evaluation import KEYS, evaluate
+from adtool.evaluation import KEYS, evaluate, min_max
 from adtool.heatmaps import resize_map
 
 
@@ -64,6 +64,21 @@ def test_each_type_is_measured_against_all_good_images(graded: Path) -> None:
 def test_counts_at_the_calibrated_threshold(graded: Path) -> None:
     expected = {"threshold": CALIBRATION.threshold, "false_alarms": 0, "good": 2, "found": 1, "anomalous": 2}
     assert evaluated(open_dataset(graded))["at_threshold"] == expected  # 80 / 255 > 0.18 alone
+
+
+def test_every_image_is_there_with_its_score_between_the_least_and_the_greatest(graded: Path) -> None:
+    scores = evaluated(open_dataset(graded))["image_scores"]
+    rows = {Path(row["path"]).relative_to(graded / "test").as_posix(): row for row in scores}
+    assert list(rows) == sorted(rows) and len(rows) == 4
+    greatest, good = rows["b/0.png"], rows["good/0.png"]
+    assert (greatest["label"], greatest["defect_type"], greatest["min_max"]) == (1, "b", 1.0)
+    assert (good["label"], good["min_max"]) == (0, 0.0) and good["score"] == pytest.approx(10 / 255)
+    assert rows["a/0.png"]["min_max"] == pytest.approx((35 - 10) / (80 - 10), rel=1e-4)
+
+
+def test_scores_between_the_least_and_the_greatest_by_hand() -> None:
+    assert min_max([3.0, -1.0, 1.0]) == [1.0, 0.0, 0.5]
+    assert min_max([2.0, 2.0]) == [0.5, 0.5] and min_max([7.0]) == [0.5] and min_max([]) == []
 
 
 def test_result_has_the_promised_keys_and_is_plain_json(graded: Path) -> None:
