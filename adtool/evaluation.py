@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -222,7 +222,7 @@ def _image_scores(results: Sequence[Scored]) -> list[dict[str, Any]]:
 
     The scaling sees the images that are evaluated, defects among them: for tables and figures, never for a verdict.
     """
-    scores = [float(result.score) for result in results]
+    scores = [cast(float, result.score) for result in results]
     return [
         {
             "path": result.sample.name,
