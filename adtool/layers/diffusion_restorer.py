@@ -76,15 +76,3 @@ class DiffusionRestorer(nn.Module):
 
     def _reduced(self, images: Tensor) -> Tensor:
         return F.avg_pool2d(images, self.reduction) if self.reduction > 1 else images
-
-
-def fused(images: Tensor, first: Tensor, second: Tensor, how: str) -> Tensor:
-    """Two restorations of (N, 3, H, W) images as one.
-
-    `how` is "mean", "sum" (cut off at -1 and 1) or "max_res": of each value the restoration that is farther from it.
-    """
-    if how == "sum":
-        return (first + second).clamp(-1, 1)
-    if how == "max_res":
-        return torch.where((images - first).abs() > (images - second).abs(), first, second)
-    return (first + second) / 2

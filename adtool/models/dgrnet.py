@@ -8,13 +8,13 @@ Where the paper is silent or at odds with itself: fusion is the mean, since the 
 images; the diffusion U-Net has half the width of Dhariwal & Nichol's; t* is 250 of 1000 and steps up to 500 are learnt;
 the score has Skip-GANomaly's weights; attention is behind every level of the encoder but the code; losses are L1, means
 of squares and binary cross-entropy; the rate falls over the second half of training; a collapsed discriminator is drawn
-anew, as in the code of GANomaly, and the best weights on held-out good images are kept. The noise of an image follows
-from its pixels, so its score does not depend on its batch. The paper's ablations are `fuse=ae` with `cbam=false
-skip=all` (1) and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are its ancestors, with their authors'
-settings at 256 px. `default` and `small` have narrower networks (the diffusion model of `default` has half the
-resolution), a shorter training, t* at 6 % of the chain and two or three steps back, and score the map's largest pixels
-alone, relative to good images at the same place. The paper reports an image AUROC of 60.0 over MVTec AD, 55.0 without
-diffusion and 42.6 without attention and with all skips (percent); no pixel AUROC.
+anew, as in GANomaly's code, and the best weights on held-out good images are kept. An image's noise follows from its
+pixels, so its score does not depend on its batch. The paper's ablations are `fuse=ae` with `cbam=false skip=all` (1)
+and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are its ancestors. `default` and `small` have narrower
+networks, a shorter training, t* at 6 % of the chain and two or three steps back, mix both restorations as good images
+ask for, and score the map's largest pixels alone, relative to good images at the same place. The paper reports an image
+AUROC of 60.0 over MVTec AD, 55.0 without diffusion and 42.6 without attention and with all skips (percent), no pixel
+AUROC.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from adtool.errors import AdtoolError
 from adtool.layers.adversarial_autoencoder import AdversarialAutoencoder, Weights
 from adtool.layers.dcgan import depth_of, redraw_collapsed
 from adtool.layers.diffusion import FEWEST, Diffusion
-from adtool.layers.diffusion_restorer import DiffusionRestorer, fused
+from adtool.layers.diffusion_restorer import DiffusionRestorer
 from adtool.layers.diffusion_unet import DiffusionUNet
+from adtool.layers.fusion import WAYS, Fusion
 from adtool.layers.residual_scale import ResidualScale
 from adtool.layers.schedules import constant_then_linear
 from adtool.models._detector import Batches, Detector, DetectorConfig, Prediction, Report, Stage, silent
@@ -41,7 +42,7 @@ from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
 NARROW: dict[str, Any] = {"ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8, "ddpm_rate": 2e-4}
-NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0}
+NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "fitted"}
 NARROW |= {"score_features": 0.0, "score_pixels": "top", "residual": "relative"}
 """What `default` and `small` share."""
 LINEAGE: dict[str, Any] = {"fuse": "ae", "cbam": False, "con_weight": 50.0}
@@ -71,8 +72,8 @@ class Config(DetectorConfig):
     }
 
     fuse: str = "mean"
-    """What is compared with the image: the "mean" of both restorations, their "sum" cut off at black and white, of each
-    pixel the one with the larger residual ("max_res"), or one alone: "ae" (no diffusion model) or "ddpm"."""
+    """What is compared with the image: of both restorations the "mean", the "sum" cut off at black and white, "max_res"
+    (of each pixel the one farther off) or "fitted", the mixture nearest good images (ours); or "ae" or "ddpm" alone."""
     autoencoder: str = "skip-ganomaly"
     """The U-Net of "skip-ganomaly", or encoder, decoder and second encoder of "ganomaly"."""
     cbam: bool = True
@@ -82,7 +83,7 @@ class Config(DetectorConfig):
     """Levels of the encoder that the decoder sees beside the code: "none", "deepest" or "all"."""
     ae_base: int = 64
     ae_cap: int = 512
-    """Most channels of a level; 0 is without end, as for `d_cap`."""
+    """Most channels of a level, as `d_cap`; 0 is without end."""
     d_base: int = 64
     d_cap: int = 0
     latent: int = 100
@@ -102,7 +103,7 @@ class Config(DetectorConfig):
     ae_batch_size: int = 100
     ae_epochs: int = 50
     ae_steps: int | None = None
-    """A number of steps in place of the epochs, as `ddpm_steps`."""
+    """In place of the epochs, as `ddpm_steps`."""
     ddpm_reduction: int = 1
     """The diffusion model sees images so many times smaller; its restorations are enlarged again."""
     ddpm_base: int = 128
@@ -133,7 +134,6 @@ class Config(DetectorConfig):
     score_residual: float = 0.9
     score_features: float = 0.1
     score_codes: float = 0.0
-    """GANomaly's score."""
     score_pixels: str = "all"
     """The score's residual: mean square of "all" pixels, or "top", the mean of the map's largest, 100 at 256 x 256."""
     residual: str = "plain"
@@ -158,6 +158,7 @@ class Model(Detector):
         switches |= {"code": config.autoencoder == "ganomaly", "weights": weights}
         self.adversarial = AdversarialAutoencoder(config.size, *channels, **switches)
         self.restorer = _restorer(config) if config.fuse != "ae" else None
+        self.fusion = Fusion(config.fuse if config.fuse in WAYS else "mean")
         self.scale = ResidualScale(config.size) if config.residual == "relative" else nn.Identity()
 
     def prepare(self, batches: Batches, report: Report = silent) -> None:
@@ -166,7 +167,8 @@ class Model(Detector):
             self.good_images = sum(len(batch) for batch in batches)
 
     def finish(self, batches: Batches, report: Report = silent) -> None:
-        """Measure how far good images are from their restorations, where that is the unit."""
+        """Fit the mixture of both restorations and measure how far good images are from it, where that is asked for."""
+        self.fusion.fit(batches, lambda each: (seen := _scaled(each), *self._restored(seen)[0].values()), report)
         if isinstance(self.scale, ResidualScale):
             self.scale.fit(batches, lambda each: (seen := _scaled(each)) - self._restored(seen)[0].popitem()[1], report)
 
@@ -184,7 +186,7 @@ class Model(Detector):
         if self.restorer is not None and config.fuse != "ae":
             parts["denoised"] = denoised = self.restorer.restored(shown, config.t_star, config.denoise_batch)
             if config.fuse != "ddpm":
-                parts["fused"] = fused(shown, restored, denoised, config.fuse)
+                parts["fused"] = self.fusion(shown, restored, denoised)
         return parts, code
 
     def restorations(self, images: Tensor) -> dict[str, Tensor]:
@@ -262,7 +264,7 @@ def _restorer(config: Config) -> DiffusionRestorer:
 
 def _check(config: Config) -> None:
     config.one_of(
-        fuse=("mean", "sum", "max_res", "ae", "ddpm"),
+        fuse=(*WAYS, "ae", "ddpm"),
         autoencoder=("skip-ganomaly", "ganomaly"),
         skip=("none", "deepest", "all"),
         ae_schedule=("linear", "constant"),
@@ -271,8 +273,7 @@ def _check(config: Config) -> None:
         residual=("plain", "relative"),
     )
     config.at_least(FEWEST, "chain_steps")
-    lengths = ("base", "batch_size", "epochs", "steps")
-    config.at_least(1, *(f"{part}_{name}" for part in ("ae", "ddpm") for name in lengths))
+    config.at_least(1, *(f"{of}_{name}" for of in ("ae", "ddpm") for name in ("base", "batch_size", "epochs", "steps")))
     config.at_least(1, *(f"ddpm_{name}" for name in ("reduction", "blocks", "head", "groups")))
     config.at_least(1, "d_base", "latent", "cbam_reduction", "denoise_batch")
     config.at_least(0, "ae_cap", "d_cap", "ddim_stride", "noise_seed")

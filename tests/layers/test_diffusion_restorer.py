@@ -3,7 +3,7 @@ import torch
 
 from adtool.layers.content_keys import content_keys
 from adtool.layers.diffusion import Diffusion
-from adtool.layers.diffusion_restorer import DiffusionRestorer, fused
+from adtool.layers.diffusion_restorer import DiffusionRestorer
 from adtool.layers.diffusion_unet import DiffusionUNet
 
 
@@ -87,10 +87,3 @@ def test_without_an_average_the_network_remains():
     restorer = tiny()
     restorer.discard()
     assert restorer.predictor is restorer.network
-
-
-def test_fusions_by_hand():
-    x, first, second = (torch.tensor(row) for row in ([0.5, -0.8], [0.9, 0.0], [0.4, -0.9]))
-    torch.testing.assert_close(fused(x, first, second, "mean"), torch.tensor([0.65, -0.45]))
-    torch.testing.assert_close(fused(x, first, second, "sum"), torch.tensor([1.0, -0.9]))
-    torch.testing.assert_close(fused(x, first, second, "max_res"), torch.tensor([0.9, 0.0]))

@@ -171,7 +171,7 @@ def test_scores_do_not_depend_on_batch_or_order():
             torch.testing.assert_close(torch.cat([p.maps for p in predictions]), maps[order], rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("fuse", ["ae", "mean"])
+@pytest.mark.parametrize("fuse", ["ae", "mean", "fitted"])
 def test_the_residual_may_be_relative_to_that_of_good_images(fuse):
     values = {"fuse": fuse, "score_features": 0.0, "score_residual": 1.0}
     model, good, images = trained(2, residual="relative", **values), stripes(6), stripes(3) * 0.7
@@ -220,6 +220,18 @@ def test_a_gallery_shows_both_restorations_and_their_fusion(fuse, names):
     assert all(part.shape == (2, 3, 32, 32) and 0 <= part.min() and part.max() <= 1 for part in parts.values())
     if fuse == "mean":
         torch.testing.assert_close(parts["fused"], (parts["restored"] + parts["denoised"]) / 2)
+
+
+def test_a_fitted_mixture_is_the_one_nearest_to_good_images():
+    model, good = trained(2, fuse="fitted"), stripes(6)
+    with torch.inference_mode():
+        model.finish([good[:4], good[4:]])
+        parts = model.restorations(good)
+    apart = (parts["restored"] - parts["denoised"]).flatten()
+    share = torch.dot((good - parts["denoised"]).flatten(), apart) / torch.dot(apart, apart)
+    assert 0.01 < share < 0.99 and abs(share - 0.5) > 0.01
+    torch.testing.assert_close(model.fusion.share, share, rtol=1e-3, atol=0)
+    torch.testing.assert_close(parts["fused"], torch.lerp(parts["denoised"], parts["restored"], share))
 
 
 def test_a_collapsed_discriminator_is_drawn_anew_and_said_so():
