@@ -1,4 +1,4 @@
-"""Two restorations of an image as one."""
+"""Two restorations of an image as one, and how far the image is from them."""
 
 from __future__ import annotations
 
@@ -7,49 +7,35 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-WAYS = ("mean", "sum", "max_res", "fitted")
+from adtool.layers.residual_scale import ResidualScale
+
+WAYS = ("mean", "sum", "max_res", "weighed")
 
 
 class Fusion(nn.Module):
-    """Images and their two restorations (N, C, H, W), in [-1, 1] -> one restoration.
+    """Images of `size` and their two restorations (N, C, H, W), in [-1, 1] -> one restoration.
 
     `how` is "mean", "sum" (cut off at -1 and 1), "max_res": of each value the restoration that is farther from it, or
-    "fitted" (ours): the mixture that is nearest to good images, the mean before `fit`.
+    "weighed" (ours): each restoration by the inverse of what it misses of good images at the same place.
     """
 
-    share: Tensor
-
-    def __init__(self, how: str) -> None:
+    def __init__(self, how: str, size: tuple[int, int]) -> None:
         super().__init__()
         if how not in WAYS:
             raise ValueError(f"how: expected one of {', '.join(WAYS)}, got {how}")
         self.how = how
-        if how == "fitted":
-            self.register_buffer("share", torch.tensor(0.5))
+        self.first, self.second = (ResidualScale(size) if how == "weighed" else None for _ in range(2))
 
-    @torch.no_grad()
     def fit(
         self,
         batches: Iterable[Tensor],
         restored: Callable[[Tensor], Sequence[Tensor]],
         report: Callable[[str, int, int], None] = lambda *progress: None,
     ) -> None:
-        """Take the share of the first restoration with the least squares; only "fitted" has one.
-
-        `restored` gives first a batch's images and both restorations. With the images x and restorations a and b it is
-        (x - b) . (a - b) / |a - b|^2, between 0 and 1.
-        """
-        if self.how != "fitted":
-            return
-        above, below, number = 0.0, 0.0, 0
-        for batch in batches:
-            images, first, second = restored(batch)[:3]
-            apart = (first - second).double()
-            above += float(((images - second) * apart).sum())
-            below += float(apart.square().sum())
-            number += len(batch)
-            report("mixture", number, 0)
-        self.share.fill_(min(1.0, max(0.0, above / below)) if below else 0.5)
+        """Measure what both restorations miss of good images; `restored` gives a batch's images and both, first."""
+        if self.first is not None and self.second is not None:
+            self.first.fit(batches, lambda batch: (parts := restored(batch))[0] - parts[1], report)
+            self.second.fit(batches, lambda batch: (parts := restored(batch))[0] - parts[2], report)
 
     def forward(self, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
         if self.how == "sum":
@@ -58,4 +44,23 @@ class Fusion(nn.Module):
             return torch.where((images - first).abs() > (images - second).abs(), first, second)
         if self.how == "mean":
             return (first + second) / 2
-        return torch.lerp(second, first, self.share)
+        _, share = self._shares()
+        return torch.lerp(first, second, share)
+
+    def residual(self, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(N, C, H, W): how far the images are from both, in units of good images; of "weighed" alone.
+
+        Sum of w |x - x'| / u over both restorations x', where u is what x' misses of good images, and w, of sum one, as
+        1 / u. Other than the residual of one image made of both, it does not take a defect that one of them keeps for
+        half as bad.
+        """
+        assert self.first is not None and self.second is not None
+        ours, theirs = self._shares()
+        residual: Tensor = ours * self.first((images - first).abs()) + theirs * self.second((images - second).abs())
+        return residual
+
+    def _shares(self) -> tuple[Tensor, Tensor]:
+        """Of both restorations at every place, (1, 1, H, W), of sum one."""
+        assert self.first is not None and self.second is not None
+        both = self.first.usual + self.second.usual
+        return self.second.usual / both, self.first.usual / both

@@ -11,10 +11,10 @@ of squares and binary cross-entropy; the rate falls over the second half of trai
 anew, as in GANomaly's code, and the best weights on held-out good images are kept. An image's noise follows from its
 pixels, so its score does not depend on its batch. The paper's ablations are `fuse=ae` with `cbam=false skip=all` (1)
 and `fuse=ae` (2); the presets `skip-ganomaly` and `ganomaly` are its ancestors. `default` and `small` have narrower
-networks, a shorter training, t* at 6 % of the chain and two or three steps back, mix both restorations as good images
-ask for, and score the map's largest pixels alone, relative to good images at the same place. The paper reports an image
-AUROC of 60.0 over MVTec AD, 55.0 without diffusion and 42.6 without attention and with all skips (percent), no pixel
-AUROC.
+networks, a shorter training, t* at 6 % of the chain and two or three steps back, weigh both restorations by what they
+miss of good images, and score the map's largest pixels alone, relative to good images at the same place. The paper
+reports an image AUROC of 60.0 over MVTec AD, 55.0 without diffusion and 42.6 without attention and with all skips
+(percent), no pixel AUROC.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from math import lcm
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Adam
 
 from adtool.errors import AdtoolError
@@ -42,7 +42,7 @@ from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
 NARROW: dict[str, Any] = {"ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8, "ddpm_rate": 2e-4}
-NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "fitted"}
+NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "weighed"}
 NARROW |= {"score_features": 0.0, "score_pixels": "top", "residual": "relative"}
 """What `default` and `small` share."""
 LINEAGE: dict[str, Any] = {"fuse": "ae", "cbam": False, "con_weight": 50.0}
@@ -73,7 +73,7 @@ class Config(DetectorConfig):
 
     fuse: str = "mean"
     """What is compared with the image: of both restorations the "mean", the "sum" cut off at black and white, "max_res"
-    (of each pixel the one farther off) or "fitted", the mixture nearest good images (ours); or "ae" or "ddpm" alone."""
+    (of each pixel the one farther off), "weighed" by what they miss of good images (ours), or "ae" or "ddpm" alone."""
     autoencoder: str = "skip-ganomaly"
     """The U-Net of "skip-ganomaly", or encoder, decoder and second encoder of "ganomaly"."""
     cbam: bool = True
@@ -158,8 +158,8 @@ class Model(Detector):
         switches |= {"code": config.autoencoder == "ganomaly", "weights": weights}
         self.adversarial = AdversarialAutoencoder(config.size, *channels, **switches)
         self.restorer = _restorer(config) if config.fuse != "ae" else None
-        self.fusion = Fusion(config.fuse if config.fuse in WAYS else "mean")
-        self.scale = ResidualScale(config.size) if config.residual == "relative" else nn.Identity()
+        self.fusion = Fusion(config.fuse if config.fuse in WAYS else "mean", config.size)
+        self.scale = ResidualScale(config.size) if config.residual == "relative" and config.fuse != "weighed" else None
 
     def prepare(self, batches: Batches, report: Report = silent) -> None:
         """Count the good images: in epochs alone one does not know when the rate is to fall."""
@@ -167,9 +167,9 @@ class Model(Detector):
             self.good_images = sum(len(batch) for batch in batches)
 
     def finish(self, batches: Batches, report: Report = silent) -> None:
-        """Fit the mixture of both restorations and measure how far good images are from it, where that is asked for."""
+        """Measure how far good images are from their restorations, where that is the unit."""
         self.fusion.fit(batches, lambda each: (seen := _scaled(each), *self._restored(seen)[0].values()), report)
-        if isinstance(self.scale, ResidualScale):
+        if self.scale is not None:
             self.scale.fit(batches, lambda each: (seen := _scaled(each)) - self._restored(seen)[0].popitem()[1], report)
 
     def discard(self) -> None:
@@ -196,7 +196,11 @@ class Model(Detector):
         config, shown = self.config, _scaled(images)
         parts, code = self._restored(shown)
         restored = parts.popitem()[1]
-        residual = self.scale((shown - restored).float())
+        residual = (shown - restored).float()
+        if config.fuse == "weighed":
+            residual = self.fusion.residual(shown, parts["restored"], parts["denoised"])
+        elif self.scale is not None:
+            residual = self.scale(residual)
         maps = gaussian_blur(residual.abs().mean(1, keepdim=True), config.sigma * config.height / 256)
         difference = residual.square().mean((1, 2, 3))
         if config.score_pixels == "top":
@@ -281,6 +285,10 @@ def _check(config: Config) -> None:
         raise AdtoolError("--set cbam=true: the encoder of autoencoder=ganomaly has no attention; set cbam=false")
     if config.autoencoder != "ganomaly" and config.score_codes:
         raise AdtoolError(f"--set score_codes={config.score_codes}: only autoencoder=ganomaly has codes to compare")
+    if config.fuse == "weighed" and config.residual != "relative":
+        raise AdtoolError(
+            f"--set residual={config.residual}: fuse=weighed has units of good images; set residual=relative"
+        )
     unit = max(32, 1 << depth_of(config.size))
     if config.fuse != "ae":
         _check_diffusion(config)
