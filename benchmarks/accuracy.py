@@ -65,6 +65,7 @@ def measure(
         "train_images": fitted.images,
         "test_images": result["images"],
         "device": torch.cuda.get_device_name(device) if device != "cpu" else device,
+        "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "settings": settings,
         "train_seconds": round(fitted.seconds, 1),
@@ -110,7 +111,9 @@ def table(document: dict[str, Any]) -> str:
         weights = {"random": "random", None: "none"}.get(row["weights"], "ImageNet")
         changed = " ".join(f"{name}={value}" for name, value in row["settings"].items()) or "nothing"
         start = [row["data"], row["model"], row["preset"], changed, weights, str(row["seed"])]
-        where = [row.get("device", "cpu"), str(row["threads"])]
+        version = row.get("torch", document["torch"])
+        device = row.get("device", "cpu") + ("" if version == document["torch"] else f", torch {version}")
+        where = [device, str(row["threads"])]
         end = [f"{row['train_seconds']:.0f}", f"{row['images_per_second']:.0f}", *where]
         lines.append("| " + " | ".join([*start, *cells, *end]) + " |")
     return "\n".join(lines) + "\n"

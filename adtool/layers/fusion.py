@@ -51,8 +51,7 @@ class Fusion(nn.Module):
         """(N, C, H, W): how far the images are from both, in units of good images; of "weighed" alone.
 
         Sum of w |x - x'| / u over both restorations x', where u is what x' misses of good images, and w, of sum one, as
-        1 / u. Other than the residual of one image made of both, it does not take a defect that one of them keeps for
-        half as bad.
+        1 / u.
         """
         assert self.first is not None and self.second is not None
         ours, theirs = self._shares()
