@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from adtool.layers.residual_scale import ResidualScale
+from adtool.layers.residual_scale import ResidualScale, fit_all
 
 WAYS = ("mean", "sum", "max_res", "weighed")
 
@@ -33,9 +33,14 @@ class Fusion(nn.Module):
         report: Callable[[str, int, int], None] = lambda *progress: None,
     ) -> None:
         """Measure what both restorations miss of good images; `restored` gives a batch's images and both, first."""
-        if self.first is not None and self.second is not None:
-            self.first.fit(batches, lambda batch: (parts := restored(batch))[0] - parts[1], report)
-            self.second.fit(batches, lambda batch: (parts := restored(batch))[0] - parts[2], report)
+        if self.first is None or self.second is None:
+            return
+
+        def missed(batch: Tensor) -> list[Tensor]:
+            images, first, second, *_ = restored(batch)
+            return [images - first, images - second]
+
+        fit_all([self.first, self.second], batches, missed, report)
 
     def forward(self, images: Tensor, first: Tensor, second: Tensor) -> Tensor:
         if self.how == "sum":

@@ -6,7 +6,7 @@ good images leave there, a residual says how unusual it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +28,6 @@ class ResidualScale(nn.Module):
         super().__init__()
         self.register_buffer("usual", torch.ones(1, 1, *size))
 
-    @torch.no_grad()
     def fit(
         self,
         batches: Iterable[Tensor],
@@ -36,14 +35,27 @@ class ResidualScale(nn.Module):
         report: Callable[[str, int, int], None] = lambda *progress: None,
     ) -> None:
         """To good images, at least one: `difference` is (N, C, H, W), that of a batch from its restorations."""
-        total, number = torch.zeros_like(self.usual, dtype=torch.float64), 0
-        for batch in batches:
-            total += difference(batch).double().abs().mean(1, keepdim=True).sum(0, keepdim=True)
-            number += len(batch)
-            report("residuals", number, 0)
-        mean = (total / number).float()
-        smooth = gaussian_blur(mean, SPREAD * mean.shape[2] / 256)
-        self.usual.copy_(smooth.clamp(min=max(LEAST * float(mean.mean()), torch.finfo(torch.float32).tiny)))
+        fit_all([self], batches, lambda batch: [difference(batch)], report)
 
     def forward(self, residuals: Tensor) -> Tensor:
         return residuals / self.usual
+
+
+@torch.no_grad()
+def fit_all(
+    scales: Sequence[ResidualScale],
+    batches: Iterable[Tensor],
+    differences: Callable[[Tensor], Sequence[Tensor]],
+    report: Callable[[str, int, int], None] = lambda *progress: None,
+) -> None:
+    """Several scales in one pass: `differences` gives a batch's, (N, C, H, W) each, in their order."""
+    totals, number = [torch.zeros_like(scale.usual, dtype=torch.float64) for scale in scales], 0
+    for batch in batches:
+        for total, difference in zip(totals, differences(batch), strict=True):
+            total += difference.double().abs().mean(1, keepdim=True).sum(0, keepdim=True)
+        number += len(batch)
+        report("residuals", number, 0)
+    for scale, total in zip(scales, totals, strict=True):
+        mean = (total / number).float()
+        smooth = gaussian_blur(mean, SPREAD * mean.shape[2] / 256)
+        scale.usual.copy_(smooth.clamp(min=max(LEAST * float(mean.mean()), torch.finfo(torch.float32).tiny)))

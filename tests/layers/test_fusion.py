@@ -64,7 +64,7 @@ def test_shares_are_those_of_the_place_over_all_batches():
     torch.testing.assert_close(fusion(x, x + a, x + b), wanted)
     wanted = (a.abs() * first**2 + b.abs() * second**2) / (first + second)
     torch.testing.assert_close(fusion.residual(x, x + a, x + b), wanted)
-    assert told == 2 * [("residuals", 2, 0), ("residuals", 5, 0)]
+    assert told == [("residuals", 2, 0), ("residuals", 5, 0)], "good images are restored once for both"
     assert {name.rpartition(".")[2] for name in fusion.state_dict()} == {"usual"}
 
 
