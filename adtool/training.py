@@ -26,7 +26,7 @@ from adtool.interrupt import Interrupt, deferred
 from adtool.models._detector import Detector, Report, Stage, silent
 from adtool.pairing import PairedBatches
 from adtool.resume import Position, load_state, save_state
-from adtool.validation import derived_seed, finite, held_out_loss
+from adtool.validation import derived_seed, finite, held_out_loss, learnt_nothing
 
 SAVE_SECONDS = 60.0
 """How much work a crash may cost."""
@@ -150,6 +150,7 @@ def _train_stage(training: _Training) -> None:
             reason = f"no better for {position.waited} epochs"
             break
     training.report(f"training {stage.name}", position.step, position.step)
+    _tell_untaught(training)
     if training.best is not None:
         training.model.load_state_dict(training.best)
     training.log({"event": "end", "stage": stage.name, "step": position.step, "why": reason, "best": position.best})
@@ -184,7 +185,7 @@ def _train_epoch(training: _Training) -> None:
     _train_batches(training)
     seconds = time.monotonic() - start
     losses = [total / position.epoch_step for total in position.loss_sums]
-    validation = _validate(training)
+    validation = _held_out(training, stage.validate)
     position.epoch, position.epoch_step, position.loss_sums = position.epoch + 1, 0, []
     _watch(training, losses, validation)
     images = (position.step - first_step) * min(stage.batch_size, len(training.images))
@@ -247,20 +248,30 @@ def _train_step(training: _Training, batch: Any) -> None:
 def _tell_notices(training: _Training) -> None:
     """Log what the model noticed in the step."""
     for text in training.model.notices:
-        event = {"event": "notice", "stage": training.stage.name, "step": training.position.step + 1, "text": text}
-        training.log(event)
+        _notice(training, training.position.step + 1, text)
     training.model.notices = ()
 
 
-def _validate(training: _Training) -> float | None:
-    """The stage's loss over the held-out images; None when it has none."""
-    stage = training.stage
-    if stage.validate is None or training.watched is None:
+def _tell_untaught(training: _Training) -> None:
+    """Log it where a stage that is over has learnt nothing that held-out images show."""
+    nothing = _held_out(training, training.stage.untaught)
+    best = training.position.best
+    if nothing is not None and best is not None and best >= nothing:
+        _notice(training, training.position.step, learnt_nothing(best, nothing))
+
+
+def _notice(training: _Training, step: int, text: str) -> None:
+    training.log({"event": "notice", "stage": training.stage.name, "step": step, "text": text})
+
+
+def _held_out(training: _Training, loss: Callable[[Any], Tensor] | None) -> float | None:
+    """A loss of the stage over the held-out images; None without the one or the other."""
+    if loss is None or training.watched is None:
         return None
-    torch.manual_seed(derived_seed(training.seed, stage.name, -1))
+    torch.manual_seed(derived_seed(training.seed, training.stage.name, -1))
     training.model.eval()
-    where = f"training {stage.name}", f"validation after step {training.position.step}"
-    return held_out_loss(stage.validate, training.watched, training.device, training.precision, where)
+    where = f"training {training.stage.name}", f"validation after step {training.position.step}"
+    return held_out_loss(loss, training.watched, training.device, training.precision, where)
 
 
 def _watch(training: _Training, losses: list[float], validation: float | None) -> None:

@@ -33,6 +33,14 @@ def held_out_loss(
     return total / len(batches)
 
 
+def learnt_nothing(best: float, nothing: float) -> str:
+    """What to tell a person when the lowest held-out loss is no lower than what a network without knowledge has."""
+    return (
+        f"has learnt nothing that held-out good images show: {best:.3g} from them at best, and {nothing:.3g} is what "
+        "knowing nothing gives; train longer, with another learning rate or a lower adversarial weight (--set)"
+    )
+
+
 def finite(loss: Tensor, what: str, when: str) -> float:
     """The loss as a number; AdtoolError unless it is finite."""
     value = float(loss.detach())

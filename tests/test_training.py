@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import os
 import signal
 from collections.abc import Iterator
@@ -392,6 +393,33 @@ def test_what_a_model_notices_is_logged_once_with_its_step() -> None:
     told = [(event["stage"], event["step"], event["text"]) for event in events if event["event"] == "notice"]
     assert told == [("adversarial", step, f"judge drawn anew after {step}") for step in (5, 10, 15)]
     assert model.notices == ()
+
+
+@pytest.mark.parametrize(("share", "told"), [(0.0, 1), (1.0, 1), (1.01, 0)], ids=["far below", "as low", "above"])
+def test_a_network_that_is_no_better_than_none_is_named(share: float, told: int) -> None:
+    """`untaught` is a share of the lowest error on the held-out images."""
+    validation: dict[str, Any] = {"validation": Batched(5), "seed": 3}
+    torch.manual_seed(0)
+    train(Adversarial(), Batched(13), log=(events := []).append, **validation)
+    best = events[-1]["best"]
+
+    class Untaught(Adversarial):
+        def stages(self) -> list[Stage]:
+            return [dataclasses.replace(stage, untaught=self.nothing) for stage in super().stages()]
+
+        def nothing(self, images: Tensor) -> Tensor:
+            assert not self.training
+            return torch.tensor(share * best, dtype=torch.float64)
+
+    torch.manual_seed(0)
+    train(Untaught(), Batched(13), log=(events := []).append, **validation)
+    notices = [event for event in events if event["event"] == "notice" and "drawn anew" not in event["text"]]
+    assert len(notices) == told and events[-1]["event"] == "end"
+    for notice in notices:
+        assert (notice["stage"], notice["step"]) == ("adversarial", 18)
+        assert f"{best:.3g} from them at best, and {share * best:.3g} is" in notice["text"]
+    train(Untaught(), Batched(13), seed=3, log=(events := []).append)
+    assert not [event for event in events if "learnt nothing" in event.get("text", "")], "nothing was held out"
 
 
 @pytest.mark.parametrize("stop", [3, 4, 9])  # before and after the judge is drawn anew, and at an epoch's end

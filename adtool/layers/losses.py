@@ -23,6 +23,12 @@ def _wide(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
+def flat_error(images: Tensor) -> Tensor:
+    """Mean of |x - c| where c is the mean colour of the batch (N, C, H, W): the error of restorations of one colour."""
+    wide = _wide(images)
+    return (wide - wide.mean((0, 2, 3), keepdim=True)).abs().mean()
+
+
 def focal_loss(logits: Tensor, masks: Tensor, gamma: float = 2.0) -> Tensor:
     """-(1 - p_t)^gamma log p_t, p_t being the probability of what the mask says (Lin et al. 2017, without alpha).
 

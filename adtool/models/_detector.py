@@ -73,6 +73,8 @@ class Stage:
     validate: Callable[[Any], Tensor] | None = None
     """(N, 3, H, W) held-out good images -> scalar loss; the stage ends with the weights of the epoch where it was
     lowest. Without it early stopping watches the training loss."""
+    untaught: Callable[[Any], Tensor] | None = None
+    """What `validate` says of a network that has learnt nothing; training says so where its lowest is no lower."""
     encode: Callable[[Tensor], list[Tensor]] | None = None
     """What a frozen part makes of (N, 3, H, W) images, tensors (N, ...); done once per image where memory allows."""
     patience: int | None = None

@@ -35,6 +35,7 @@ from adtool.layers.diffusion import FEWEST, Diffusion
 from adtool.layers.diffusion_restorer import DiffusionRestorer
 from adtool.layers.diffusion_unet import DiffusionUNet
 from adtool.layers.fusion import WAYS, Fusion
+from adtool.layers.losses import flat_error
 from adtool.layers.residual_scale import ResidualScale
 from adtool.layers.schedules import constant_then_linear
 from adtool.models._detector import Batches, Detector, DetectorConfig, Prediction, Report, Stage, silent
@@ -235,6 +236,7 @@ class Model(Detector):
             max_steps=config.ae_steps,
             schedules=[constant_then_linear(each, steps) for each in optimizers if config.ae_schedule == "linear"],
             validate=lambda images: self.adversarial.error(_scaled(images)),
+            untaught=lambda images: flat_error(_scaled(images)),
             min_delta=0.0,
         )
 

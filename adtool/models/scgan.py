@@ -35,7 +35,7 @@ from adtool.layers.copy_paste import FILLS, Pasting, paste
 from adtool.layers.dcgan import Decoder, Discriminator, Encoder, depth_of, redraw_collapsed
 from adtool.layers.defects import Simulated
 from adtool.layers.foreground import TEXTURES
-from adtool.layers.losses import ssim_loss
+from adtool.layers.losses import flat_error, ssim_loss
 from adtool.layers.residual_scale import ResidualScale
 from adtool.layers.views import random_views
 from adtool.models._detector import Batches, Detector, DetectorConfig, Pairs, Prediction, Report, Stage, silent
@@ -202,6 +202,7 @@ class Model(Detector):
                 batch_size=config.batch_size,
                 schedules=[decay(each) for each in optimizers if config.schedule == "cosine"],
                 validate=self._validate,
+                untaught=lambda pairs: flat_error(_scaled(pairs.images)),
                 min_delta=0.0,
                 paired=True,
             )

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter
 
-from adtool.layers.losses import focal_loss, l1_loss, sparsity_loss, ssim_loss, ssim_map
+from adtool.layers.losses import flat_error, focal_loss, l1_loss, sparsity_loss, ssim_loss, ssim_map
 from adtool.ops.gaussian_blur import reference
 
 
@@ -25,6 +25,13 @@ def masks(*labels: float) -> torch.Tensor:
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_flat_error_by_hand():
+    """Of two pictures with two pixels: red is 0, 1, 1, 2 about its mean of 1, and green 0, 0, 0, 4 about 1."""
+    images = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 4.0]]], dtype=torch.float64)[:, :, None]
+    assert flat_error(images).item() == pytest.approx((2 / 4 + 6 / 4) / 2)
+    assert flat_error(images.half()).dtype == torch.float32
 
 
 def test_focal_loss_by_hand():

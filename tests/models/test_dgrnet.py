@@ -252,6 +252,14 @@ def test_a_collapsed_discriminator_is_drawn_anew_and_said_so():
     assert "collapsed" in model.notices[0] and verdict.weight.std() > 0.01
 
 
+def test_a_picture_of_one_colour_is_what_knowing_nothing_restores():
+    model, images = tiny(), stripes(6)
+    stage = model.stages()[0]
+    colour = (2 * images - 1).mean((0, 2, 3), keepdim=True)
+    model.adversarial.restored = lambda shown: (colour.expand_as(shown), None)
+    torch.testing.assert_close(stage.untaught(images), stage.validate(images))
+
+
 def test_held_out_images_are_watched_without_chance():
     model, images = trained(ema=0.9), stripes(4)
     before = copied(model)

@@ -200,6 +200,14 @@ def test_a_collapsed_discriminator_is_drawn_anew_and_noticed():
     assert "the discriminator collapsed" in model.notices[0]
 
 
+def test_a_picture_of_one_colour_is_what_knowing_nothing_restores():
+    model, batch = tiny(), pairs(6)
+    (stage,) = model.stages()
+    colour = (2 * batch.images - 1).mean((0, 2, 3), keepdim=True)
+    model.restore = lambda images: (colour.expand_as(images), images.new_zeros(len(images)))
+    torch.testing.assert_close(stage.untaught(batch), stage.validate(batch))
+
+
 def test_the_decay_ends_with_the_steps_and_is_not_the_papers():
     constant, decayed = tiny().stages()[0], tiny(schedule="cosine").stages()[0]
     assert not constant.schedules and constant.max_steps == 20
