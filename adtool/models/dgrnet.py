@@ -45,8 +45,7 @@ from adtool.ops.top_mean import top_mean
 NARROW: dict[str, Any] = {"ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8, "ddpm_rate": 2e-4}
 NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "weighed"}
 NARROW |= {"adv_weight": 0.02, "lat_weight": 0.02, "score_features": 0.0, "score_pixels": "top", "residual": "relative"}
-"""What `default` and `small` share. With the paper's weights the discriminator wins a short training, and the
-autoencoder's pictures stay grey."""
+"""What `default` and `small` share. With the paper's weights the autoencoder stays grey in a short training."""
 LINEAGE: dict[str, Any] = {"fuse": "ae", "cbam": False, "con_weight": 50.0}
 LINEAGE |= {"ae_rate": 2e-4, "ae_schedule": "constant", "ae_batch_size": 64, "ae_epochs": 15}
 """What the models it descends from share."""
@@ -54,7 +53,7 @@ LINEAGE |= {"ae_rate": 2e-4, "ae_schedule": "constant", "ae_batch_size": 64, "ae
 
 @dataclass(frozen=True)
 class Config(DetectorConfig):
-    """Every switch; class defaults are the paper's. `ae_` is of the autoencoder, `ddpm_` of the diffusion model."""
+    """Every switch; class defaults are the paper's. `ae_`: autoencoder, `ddpm_`: diffusion; steps replace epochs."""
 
     PAPER: ClassVar[str] = "Gu, Ren & Duan 2024, https://doi.org/10.5755/j01.itc.53.2.36018"
     PRESETS: ClassVar[dict[str, dict[str, Any]]] = {
@@ -105,7 +104,6 @@ class Config(DetectorConfig):
     ae_batch_size: int = 100
     ae_epochs: int = 50
     ae_steps: int | None = None
-    """In place of the epochs, as `ddpm_steps`."""
     ddpm_reduction: int = 1
     """The diffusion model sees images so many times smaller; its restorations are enlarged again."""
     ddpm_base: int = 128
@@ -270,35 +268,25 @@ def _restorer(config: Config) -> DiffusionRestorer:
 
 
 def _check(config: Config) -> None:
-    config.one_of(
-        fuse=(*WAYS, "ae", "ddpm"),
-        autoencoder=("skip-ganomaly", "ganomaly"),
-        skip=("none", "deepest", "all"),
-        ae_schedule=("linear", "constant"),
-        variance=("small", "large"),
-        score_pixels=("all", "top"),
-        residual=("plain", "relative"),
-    )
+    config.one_of(fuse=(*WAYS, "ae", "ddpm"), autoencoder=("skip-ganomaly", "ganomaly"), variance=("small", "large"))
+    config.one_of(ae_schedule=("linear", "constant"), score_pixels=("all", "top"), residual=("plain", "relative"))
     config.at_least(FEWEST, "chain_steps")
     config.at_least(1, *(f"{of}_{name}" for of in ("ae", "ddpm") for name in ("base", "batch_size", "epochs", "steps")))
-    config.at_least(1, *(f"ddpm_{name}" for name in ("reduction", "blocks", "head", "groups")))
-    config.at_least(1, "d_base", "latent", "cbam_reduction", "denoise_batch")
+    config.at_least(1, *(f"ddpm_{name}" for name in ("reduction", "blocks", "head", "groups")), "denoise_batch")
+    config.at_least(1, "d_base", "latent", "cbam_reduction")
     config.at_least(0, "ae_cap", "d_cap", "ddim_stride", "noise_seed")
     if config.autoencoder == "ganomaly" and config.cbam:
         raise AdtoolError("--set cbam=true: the encoder of autoencoder=ganomaly has no attention; set cbam=false")
     if config.autoencoder != "ganomaly" and config.score_codes:
         raise AdtoolError(f"--set score_codes={config.score_codes}: only autoencoder=ganomaly has codes to compare")
     if config.fuse == "weighed" and config.residual != "relative":
-        raise AdtoolError(
-            f"--set residual={config.residual}: fuse=weighed has units of good images; set residual=relative"
-        )
+        raise AdtoolError(f"--set residual={config.residual}: fuse=weighed measures good images; set residual=relative")
     unit = max(32, 1 << depth_of(config.size))
     if config.fuse != "ae":
         _check_diffusion(config)
         unit = lcm(unit, config.ddpm_reduction << len(config.ddpm_multipliers) - 1)
-    height, width = config.size
-    if height % unit or width % unit:
-        raise AdtoolError(f"image size {height}x{width}: both sides must be multiples of {unit} for dgrnet")
+    if any(side % unit for side in config.size):
+        raise AdtoolError(f"image size {config.height}x{config.width}: dgrnet needs both in multiples of {unit}")
 
 
 def _check_diffusion(config: Config) -> None:
