@@ -43,7 +43,7 @@ from adtool.ops.gaussian_blur import gaussian_blur
 from adtool.ops.top_mean import top_mean
 
 NARROW: dict[str, Any] = {"ddpm_blocks": 1, "ddpm_attention": (16,), "ddpm_groups": 8, "ddpm_rate": 2e-4}
-NARROW |= {"ddpm_batch_size": 8, "ae_rate": 2e-4, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "weighed"}
+NARROW |= {"ddpm_batch_size": 8, "ae_rate": 1e-3, "ae_batch_size": 16, "ddim_eta": 1.0, "fuse": "weighed"}
 NARROW |= {"adv_weight": 0.02, "lat_weight": 0.02, "score_features": 0.0, "score_pixels": "top", "residual": "relative"}
 """What `default` and `small` share. With the paper's weights the autoencoder stays grey in a short training."""
 LINEAGE: dict[str, Any] = {"fuse": "ae", "cbam": False, "con_weight": 50.0}
