@@ -275,6 +275,7 @@ class Model(Detector):
 
 def _check(config: Config) -> None:
     config.one_of(
+        source=("mixed", "texture", "self"),
         g_skip=("none", "deepest", "all"),
         seg_kind=("fpn", "lbp"),
         seg_input=("concat", "siamese"),

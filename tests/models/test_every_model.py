@@ -136,6 +136,19 @@ def test_unknown_presets_and_fields_are_refused_with_the_known_ones(name):
         config.preset().override(colour=1)
 
 
+FREE = {"category", "anomaly_source"}
+"""Fields with words of a person's own."""
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_a_word_that_means_nothing_is_refused_with_those_that_do(name):
+    module = models.load(name)
+    words = {field for field, value in tiny(name).config.__dict__.items() if isinstance(value, str)} - FREE
+    for field in (field for field in words if "backbone" not in field):
+        with pytest.raises(AdtoolError, match=rf"{field}\W.*nonsense.*expected"):
+            module.Model(tiny(name).config.override(**{field: "nonsense"}))
+
+
 def test_names_take_both_spellings_and_unknown_ones_are_explained():
     assert models.load("masked-rd") is models.load("masked_rd")
     with pytest.raises(AdtoolError, match="--model nothing.*patchcore"):
