@@ -28,8 +28,8 @@ def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_flat_error_by_hand():
-    """Of two pictures with two pixels: red is 0, 1, 1, 2 about its mean of 1, and green 0, 0, 0, 4 about 1."""
-    images = torch.tensor([[[0.0, 1.0], [0.0, 0.0]], [[1.0, 2.0], [0.0, 4.0]]], dtype=torch.float64)[:, :, None]
+    """Of two pictures with two pixels: red is 0, 1, 1, 2 about its mean of 1, and green 4, 4, 4, 8 about 5."""
+    images = torch.tensor([[[0.0, 1.0], [4.0, 4.0]], [[1.0, 2.0], [4.0, 8.0]]], dtype=torch.float64)[:, :, None]
     assert flat_error(images).item() == pytest.approx((2 / 4 + 6 / 4) / 2)
     assert flat_error(images.half()).dtype == torch.float32
 
