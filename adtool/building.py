@@ -15,6 +15,7 @@ from adtool.errors import AdtoolError
 from adtool.holdout import fingerprint
 from adtool.layers.backbones import Backbone
 from adtool.models._detector import Batches, Detector, Report, silent
+from adtool.runtime import keep_freed_memory
 from adtool.weights import load_backbone
 
 
@@ -23,6 +24,7 @@ def build(name: str, preset: str, settings: Mapping[str, Any], seed: int, catego
 
     `category` fills the configuration's field of that name, where it has one that is empty.
     """
+    keep_freed_memory()
     module = models.load(name)
     config = module.Config.preset(preset).override(**settings)
     if getattr(config, "category", None) == "":

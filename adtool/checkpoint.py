@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from adtool import __version__
 from adtool.errors import AdtoolError, ModelFileError
+from adtool.runtime import keep_freed_memory
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +127,7 @@ def load_model(path: Path, device: torch.device | str = "cpu") -> LoadedModel:
     """
     from adtool.calibration import Calibration
 
+    keep_freed_memory()
     tensors, meta = read(path)
     if meta.get("kind") != "model":
         raise ModelFileError(f"{path}: holds the state of an unfinished training, not a model; finish it with --resume")

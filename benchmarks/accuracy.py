@@ -11,13 +11,14 @@ pictures give away without any learnt feature.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from adtool.runtime import wait_briefly
+
+wait_briefly()
 
 import click
 import torch

@@ -8,7 +8,6 @@ and simulated defects, losses, backward, optimisers. Shares are of the operators
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from collections import Counter
@@ -18,7 +17,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from adtool.runtime import wait_briefly
+
+wait_briefly()
 
 import click
 import torch

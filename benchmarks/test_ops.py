@@ -11,7 +11,9 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from adtool.runtime import wait_briefly
+
+wait_briefly()
 
 import pytest
 import torch

@@ -246,7 +246,7 @@ struct exponential<double> {
 constexpr double LN2 = 0.693147180559945309417;
 constexpr double LOG2E = 1.44269504088896340736;
 
-// 2^x for x <= 0, to two units in the last place; NaN stays NaN.
+// 2^x for x <= 0 (and up to 126), to two units in the last place; NaN stays NaN.
 template <class T>
 ADTOOL_INLINE Vec<T> exp2_of_negative(Vec<T> x) {
   using E = exponential<T>;

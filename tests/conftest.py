@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
 # Before torch is loaded: threads that wait must not take a busy machine's cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from adtool.runtime import wait_briefly
+
+wait_briefly()
 
 import pytest
 

@@ -10,7 +10,7 @@ import torch
 import toy_simulator
 import toys
 
-from adtool import models
+from adtool import building, models
 from adtool.building import build, load_textures
 from adtool.errors import AdtoolError
 
@@ -25,6 +25,13 @@ def test_the_category_fills_an_empty_field_alone() -> None:
     named: Any = build("simulator", "tiny", {"category": "pill"}, 0, "screw").config
     assert (named.category, named.height) == ("pill", 16)
     assert build("toy", "default", {}, 0, "screw").config == toys.Config()
+
+
+def test_a_model_that_is_built_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(building, "keep_freed_memory", lambda: asked.append(True))
+    build("toy", "default", {}, 0)
+    assert asked == [True]
 
 
 def test_weights_are_drawn_from_the_seed() -> None:

@@ -102,6 +102,13 @@ def test_a_model_comes_back_with_its_bank_and_configuration(file: Path, model: t
     assert torch.equal(loaded.model.get_buffer("bank"), model.bank)
 
 
+def test_a_model_that_is_loaded_keeps_freed_memory(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(checkpoint, "keep_freed_memory", lambda: asked.append(True))
+    checkpoint.load_model(file)
+    assert asked == [True]
+
+
 def test_the_description_is_read_without_torch(file: Path) -> None:
     code = (
         "import sys; from pathlib import Path; from adtool.checkpoint import read_meta;"

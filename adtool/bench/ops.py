@@ -20,6 +20,7 @@ from adtool.bench.op_case import Case
 from adtool.errors import AdtoolError
 from adtool.models._detector import Report, silent
 from adtool.ops._native import kernel_of, native_info
+from adtool.runtime import keep_freed_memory
 
 VARIANTS = ("native", "eager", "compiled")
 SIZES = ("paper", "small")
@@ -57,6 +58,7 @@ def bench(
     chosen = [name.replace("-", "_") for name in chosen] or names()
     if unknown := sorted(set(chosen) - set(names())):
         raise AdtoolError(f"{unknown[0]}: no such operator; known operators: {', '.join(names())}")
+    keep_freed_memory()  # as where operators are used
     document: dict[str, Any] = {"bench": "ops", "machine": machine.describe(device) | machine.rates(device)}
     document["machine"]["instruction_set"] = native_info()["cpu"]
     document |= {"rows": [], "skipped": []}

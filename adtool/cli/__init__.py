@@ -20,6 +20,7 @@ import click
 from adtool import __version__
 from adtool.cli._console import ExitStatus, complain, warn
 from adtool.errors import AdtoolError
+from adtool.runtime import wait_briefly
 
 
 class CommandFiles(click.Group):
@@ -36,8 +37,7 @@ class CommandFiles(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> Any:
-        # a thread that waits must not spin on the core that decodes the next image; read when torch is loaded
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        wait_briefly()
         shown = warnings.showwarning
         warnings.showwarning = _show_warning
         try:

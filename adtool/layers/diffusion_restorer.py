@@ -14,6 +14,8 @@ from adtool.layers.diffusion_unet import DiffusionUNet
 from adtool.layers.draws import uniform, whole
 from adtool.layers.ema import MovingAverage
 
+SLOTS, MOST_SLOTS = {"cpu": 4}, 16
+"""Images in the network at a time: on a CPU as many as keep its threads at work; the maps of more leave the caches."""
 WATCHED = 0x77617463
 """Stream of the steps to which held-out images are noised."""
 
@@ -66,9 +68,13 @@ class DiffusionRestorer(nn.Module):
         t = 1 + whole(uniform(keys, WATCHED, 1)[:, 0], self.t_max)
         return self.diffusion.loss(self.predictor, self._reduced(images), t, keys)
 
-    def restored(self, images: Tensor, starts: Sequence[int], slots: int) -> Tensor:
-        """(N, 3, H, W), the mean over chains from all of `starts`; `slots` images at most are in the network."""
+    def restored(self, images: Tensor, starts: Sequence[int], slots: int = 0) -> Tensor:
+        """(N, 3, H, W), the mean over chains from all of `starts`; `slots` images at most are in the network.
+
+        0 is as many as suit the device.
+        """
         smaller = self._reduced(images)
+        slots = slots or SLOTS.get(images.device.type, MOST_SLOTS)
         found = self.diffusion.restored(self.predictor, smaller, content_keys(images), starts, slots).mean(0)
         if self.reduction == 1:
             return found

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from adtool.layers.batch_invariant import Conv2d, GroupNorm
+from adtool.layers.batch_invariant import Conv2d, GroupNorm, UpConv2d
 
 PERIOD = 10_000
 """The longest wave of the embedding of steps, over 2 pi."""
@@ -36,21 +36,21 @@ class ResidualBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, groups: int, resample: str = "") -> None:
         super().__init__()
         self.resample = resample
-        self.norms = nn.ModuleList([GroupNorm(groups, inputs), GroupNorm(groups, outputs)])
-        self.convs = nn.ModuleList([Conv2d(inputs, outputs, 3, 1, 1), _zero(Conv2d(outputs, outputs, 3, 1, 1))])
+        self.norms = nn.ModuleList([GroupNorm(groups, width, silu=True) for width in (inputs, outputs)])
+        first = UpConv2d(inputs, outputs) if resample == "up" else Conv2d(inputs, outputs, 3, 1, 1)
+        self.convs = nn.ModuleList([first, _zero(Conv2d(outputs, outputs, 3, 1, 1))])
         self.along = nn.Identity() if inputs == outputs else Conv2d(inputs, outputs, 1)
 
     def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """`modulation` (N, 2 outputs): scale and shift."""
-        hidden = _silu(self.norms[0](x))
+        hidden = self.norms[0](x)
         if self.resample == "down":
             x, hidden = F.avg_pool2d(x, 2), F.avg_pool2d(hidden, 2)
         if self.resample == "up":
-            x, hidden = F.interpolate(x, scale_factor=2.0), F.interpolate(hidden, scale_factor=2.0)
-        scale, shift = modulation[:, :, None, None].chunk(2, dim=1)
-        hidden = _silu(torch.addcmul(shift, self.norms[1](self.convs[0](hidden)), 1 + scale))
-        result: Tensor = self.along(x) + self.convs[1](hidden)
-        return result
+            x = F.interpolate(x, scale_factor=2.0)  # and `hidden` by its convolution
+        hidden = self.norms[1](self.convs[0](hidden), modulation)
+        result: Tensor = self.convs[1](hidden)
+        return result.add_(self.along(x))
 
 
 class Attention(nn.Module):
@@ -116,7 +116,7 @@ class DiffusionUNet(nn.Module):
                 channels = width
             if level:
                 self.up.append(ResidualBlock(width, width, groups, "up"))
-        self.last = nn.Sequential(GroupNorm(groups, channels), nn.SiLU(), _zero(Conv2d(channels, 3, 3, 1, 1)))
+        self.last = nn.Sequential(GroupNorm(groups, channels, silu=True), _zero(Conv2d(channels, 3, 3, 1, 1)))
         self.embed = nn.Sequential(nn.Linear(base, 4 * base), nn.SiLU(), nn.Linear(4 * base, 4 * base), nn.SiLU())
         self.widths = [2 * block.convs[1].out_channels for block in (*self.down, *self.middle, *self.up)]
         self.modulate = nn.Linear(4 * base, sum(self.widths))
@@ -150,10 +150,6 @@ class DiffusionUNet(nn.Module):
 
     def _attended(self, name: str, x: Tensor) -> Tensor:
         return self.attentions[name](x) if name in self.attentions else x
-
-
-def _silu(fresh: Tensor) -> Tensor:
-    return F.silu(fresh, inplace=not torch.is_grad_enabled())
 
 
 def _zero(conv: Conv2d) -> Conv2d:

@@ -64,7 +64,7 @@ class Config(DetectorConfig):
         "small": NARROW
         | {"height": 128, "width": 128, "chain_steps": 100, "t_train_max": 25, "t_star": (6,), "ddim_stride": 3}
         | {"ae_base": 16, "ae_cap": 128, "d_base": 16, "d_cap": 128, "latent": 64, "cbam_reduction": 8, "ae_steps": 300}
-        | {"ddpm_base": 16, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 500, "denoise_batch": 4},
+        | {"ddpm_base": 16, "ddpm_multipliers": (1, 2, 2), "ddpm_steps": 500},
         "skip-ganomaly": LINEAGE | {"skip": "all", "d_lat": True},
         "ganomaly": LINEAGE
         | {"autoencoder": "ganomaly", "skip": "none", "ae_cap": 0, "adv_weight": 0.0}
@@ -128,8 +128,8 @@ class Config(DetectorConfig):
     """Steps back at a time by DDIM; 0 goes one by one as DDPM."""
     ddim_eta: float = 0.0
     noise_seed: int = 0
-    denoise_batch: int = 16
-    """Most images in the diffusion model at a time."""
+    denoise_batch: int = 0
+    """Most images in the diffusion model at a time; 0 is 4 on a CPU and 16 elsewhere."""
     score_residual: float = 0.9
     score_features: float = 0.1
     score_codes: float = 0.0
@@ -273,8 +273,8 @@ def _check(config: Config) -> None:
     config.at_least(FEWEST, "chain_steps")
     config.at_least(1, *(f"{of}_{name}" for of in ("ae", "ddpm") for name in ("base", "batch_size", "epochs", "steps")))
     config.at_least(1, *(f"ddpm_{name}" for name in ("reduction", "blocks", "head", "groups")))
-    config.at_least(1, "d_base", "latent", "cbam_reduction", "denoise_batch")
-    config.at_least(0, "ae_cap", "d_cap", "ddim_stride", "noise_seed")
+    config.at_least(1, "d_base", "latent", "cbam_reduction")
+    config.at_least(0, "ae_cap", "d_cap", "ddim_stride", "noise_seed", "denoise_batch")
     if config.autoencoder == "ganomaly" and config.cbam:
         raise AdtoolError("--set cbam=true: the encoder of autoencoder=ganomaly has no attention; set cbam=false")
     if config.autoencoder != "ganomaly" and config.score_codes:

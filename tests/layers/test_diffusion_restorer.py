@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from adtool.layers import diffusion_restorer
 from adtool.layers.content_keys import content_keys
 from adtool.layers.diffusion import Diffusion
 from adtool.layers.diffusion_restorer import DiffusionRestorer
@@ -28,6 +29,17 @@ def test_restorations_do_not_depend_on_order_or_company():
         assert torch.equal(restorer.restored(x[order], (10, 4), 16), found[order])
         assert torch.equal(restorer.restored(x[1:2], (10, 4), 1), found[1:2])
         assert not torch.equal(restorer.restored(x + 1e-6, (10, 4), 3), found)
+
+
+@pytest.mark.parametrize(("device", "slots", "most"), [("cpu", 0, 4), ("other", 0, 16), ("cpu", 7, 7), ("other", 3, 3)])
+def test_the_device_says_how_many_are_restored_at_a_time_unless_told(device, slots, most, monkeypatch):
+    monkeypatch.setattr(diffusion_restorer, "SLOTS", {device: 4})
+    x, restorer = images(number=20), tiny()
+    seen = []
+    restorer.network.first.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    with torch.inference_mode():
+        restorer.restored(x, (3,), slots)
+    assert max(seen) == most
 
 
 def test_several_starts_give_the_mean():
