@@ -1,6 +1,7 @@
 // The tensors of group_norm: features, what norms and modulates their channels, and how they are cut.
 #pragma once
 
+#include <initializer_list>
 #include <optional>
 
 #include "groups.h"
