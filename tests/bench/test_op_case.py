@@ -151,3 +151,11 @@ def test_compiled_gives_what_eager_gives() -> None:
     for backward in (False, True):
         found, expected = (case("top_mean", backward=backward).call(v)() for v in ("compiled", "eager"))
         torch.testing.assert_close(found, expected)
+
+
+def test_operators_are_timed_with_freed_memory_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(ops, "keep_freed_memory", lambda: asked.append(True))
+    monkeypatch.setattr(ops.machine, "rates", lambda device: {"copy_bytes_per_s": 1.0, "sgemm_flops_per_s": 1.0})
+    found = ops.bench(["top_mean"], device=torch.device("cpu"), variants=["native"], size="small", repeats=1)
+    assert asked == [True] and found["rows"]
